@@ -1,0 +1,188 @@
+// Package plan holds the frozen description of one phase's private mechanism:
+// who takes part, how much one example may contribute, how much noise its sum
+// gets and how often. Sampler, clip, noise and accountant all read the same
+// Mechanism, so that a mismatch between them cannot be built, and the ledger
+// stores its digest.
+//
+// All privacy quantities are integers in grid units. Where the accountant needs
+// floating-point numbers, SampleRate rounds up and NoiseMultiplier rounds down,
+// so that the accounted mechanism is never more private than the real one.
+package plan
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+)
+
+// Mechanism couples sampler, clip, noise and accounting of one phase. Every
+// released step of the phase is
+//
+//	round(Σ_{i in sample} v_i + N(0, SigmaInt²)),  v_i ∈ ℤ^Dim, ‖v_i‖₂ ≤ Delta,
+//
+// an example being in the sample with probability QThreshold/2⁶⁴, independently
+// of all others. Make one with New; Validate holds one that came from elsewhere.
+type Mechanism struct {
+	// Phase names the phase within its run, such as "prototypes-0" or "finetune".
+	Phase string
+	// QThreshold: an example takes part if and only if its 64-bit coin is below
+	// it. Zero if Everyone.
+	QThreshold uint64
+	// Everyone makes every example take part (sampling rate 1).
+	Everyone bool
+	// Dim is the number of private coordinates. The count coordinate that rides
+	// behind them is extra and stripped before the noise.
+	Dim int
+	// Delta is the bound on the L2 norm of one contribution, in grid units.
+	Delta int64
+	// SigmaInt is the standard deviation of the noise, in grid units.
+	SigmaInt int64
+	// ClipNorm is C, the L2 norm to which gradients are clipped; the grid unit
+	// is ClipNorm/Delta.
+	ClipNorm float64
+	// Steps is the number of planned steps, Reserve the number of further
+	// charges that are paid for in advance (redone steps after a crash).
+	Steps, Reserve int
+	// Divisor is the public constant q·N of the declared nominal data set size
+	// N: the released mean is the noised sum times MeanScale.
+	Divisor float64
+}
+
+const (
+	// TailBits states the batch bound: more than BatchBound examples take part
+	// in a step with probability at most 2^-TailBits, if the data set has the
+	// nominal size. An overflow would cost utility, never privacy.
+	TailBits = 40
+	// NoiseTail is how many standard deviations of noise fit into a word beside
+	// the largest sum. P(|N(0,1)| > 10) < 2e-23.
+	NoiseTail = 10
+	// MinUnitsPerCoordinate is the least Delta/√Dim: a coarser grid would lose
+	// more than 1/16 of the clipping norm to rounding.
+	MinUnitsPerCoordinate = 8
+
+	maxWord    = math.MaxInt32
+	maxCharges = 1 << 31
+	maxDim     = 1 << 30
+	maxNominal = 1 << 40
+	minClip    = 1e-30
+	maxClip    = 1e30
+)
+
+// SampleRate returns the realised sampling rate QThreshold/2⁶⁴, rounded up to
+// the next float64.
+func (m Mechanism) SampleRate() float64 {
+	if m.Everyone {
+		return 1
+	}
+	f, _ := new(big.Float).SetPrec(53).SetMode(big.ToPositiveInf).SetUint64(m.QThreshold).Float64()
+	return math.Ldexp(f, -64)
+}
+
+// NoiseMultiplier returns SigmaInt/Delta, rounded down to a float64.
+func (m Mechanism) NoiseMultiplier() float64 {
+	s, d := float64(m.SigmaInt), float64(m.Delta) // exact: both are below 2⁵³
+	z := s / d
+	if math.FMA(z, d, -s) > 0 {
+		z = math.Nextafter(z, 0)
+	}
+	return z
+}
+
+// DeltaSq returns Delta², the bound of the exact check Σv² ≤ Δ².
+func (m Mechanism) DeltaSq() uint64 { return uint64(m.Delta) * uint64(m.Delta) }
+
+// GridUnit returns the size of one grid unit, ClipNorm/Delta, in the units of
+// the gradient.
+func (m Mechanism) GridUnit() float64 { return m.ClipNorm / float64(m.Delta) }
+
+// MeanScale returns the factor that turns a noised sum in grid units into the
+// released mean: GridUnit/Divisor.
+func (m Mechanism) MeanScale() float64 { return m.GridUnit() / m.Divisor }
+
+// NoiseStd returns the standard deviation of the noise in the released mean,
+// SigmaInt·MeanScale, per coordinate.
+func (m Mechanism) NoiseStd() float64 { return float64(m.SigmaInt) * m.MeanScale() }
+
+// Charges returns how often the phase may be charged: Steps + Reserve.
+func (m Mechanism) Charges() int { return m.Steps + m.Reserve }
+
+// BatchBound returns a bound on the number of examples in one step, exceeded
+// with probability at most 2^-TailBits at the nominal data set size.
+//
+// It is Bernstein's inequality for Bin(N, q), P(X ≥ Nq+t) ≤
+// exp(-t²/(2Nq(1-q) + 2t/3)), solved for t, and never above N. It lies within a
+// few per cent of the exact quantile, and needs only operations that IEEE 754
+// rounds alike on every machine: replicas agree on it.
+func (m Mechanism) BatchBound() int64 {
+	q := m.SampleRate()
+	n := math.Max(1, math.Round(m.Divisor/q))
+	if m.Everyone {
+		return int64(n)
+	}
+	const l = TailBits * math.Ln2
+	mean := n * q
+	variance := mean * (1 - q)
+	root := math.Sqrt(float64(l*l/9) + float64(2*l*variance))
+	return int64(math.Min(n, math.Ceil(float64(mean+l/3)+root)))
+}
+
+// Validate reports the first thing that makes m impossible or unsafe: a value
+// out of range, a grid too coarse for the dimension, or a word too small for
+// the largest batch and the noise. It compares only values that every machine
+// computes alike.
+func (m Mechanism) Validate() error {
+	if err := m.validateFields(); err != nil {
+		return fmt.Errorf("mechanism of phase %q: %w", m.Phase, err)
+	}
+	if m.Delta*m.Delta < MinUnitsPerCoordinate*MinUnitsPerCoordinate*int64(m.Dim) {
+		return fmt.Errorf("mechanism of phase %q: the grid is too coarse: Delta is %d, %d coordinates need at least %d·√%d; use a smaller batch or a smaller noise multiplier",
+			m.Phase, m.Delta, m.Dim, MinUnitsPerCoordinate, m.Dim)
+	}
+	// Neither product overflows an int64: BatchBound ≤ 2⁴⁰ only meets a Delta
+	// that the division has found small enough.
+	batch := m.BatchBound()
+	if room := maxWord - NoiseTail*m.SigmaInt; room < 0 || batch > room/m.Delta {
+		return fmt.Errorf("mechanism of phase %q: a sum of %d contributions of norm %d and noise of standard deviation %d do not fit 32-bit words; use a smaller Delta",
+			m.Phase, batch, m.Delta, m.SigmaInt)
+	}
+	return nil
+}
+
+func (m Mechanism) validateFields() error {
+	if err := validatePhase(m.Phase); err != nil {
+		return err
+	}
+	switch {
+	case m.Everyone && m.QThreshold != 0:
+		return fmt.Errorf("QThreshold is %d, it must be 0 when everyone takes part", m.QThreshold)
+	case !m.Everyone && m.QThreshold == 0:
+		return fmt.Errorf("QThreshold is 0: nobody would ever take part")
+	case m.Dim < 1 || m.Dim > maxDim:
+		return fmt.Errorf("Dim is %d, it must lie in [1, %d]", m.Dim, maxDim)
+	case m.Delta < 1 || m.Delta > maxWord:
+		return fmt.Errorf("Delta is %d, it must lie in [1, %d]", m.Delta, maxWord)
+	case m.SigmaInt < 1 || m.SigmaInt > maxWord:
+		return fmt.Errorf("SigmaInt is %d, it must lie in [1, %d]", m.SigmaInt, maxWord)
+	case !(m.ClipNorm >= minClip && m.ClipNorm <= maxClip):
+		return fmt.Errorf("ClipNorm is %v, it must lie in [%g, %g]", m.ClipNorm, minClip, maxClip)
+	case m.Steps < 1 || m.Steps > maxCharges:
+		return fmt.Errorf("Steps is %d, it must lie in [1, %d]", m.Steps, maxCharges)
+	case m.Reserve < 0 || m.Reserve > maxCharges:
+		return fmt.Errorf("Reserve is %d, it must lie in [0, %d]", m.Reserve, maxCharges)
+	case !(m.Divisor > 0) || m.Divisor/m.SampleRate() > maxNominal:
+		return fmt.Errorf("Divisor is %v, it must be positive and stand for at most %d examples", m.Divisor, int64(maxNominal))
+	}
+	return nil
+}
+
+func validatePhase(name string) error {
+	if len(name) < 1 || len(name) > 64 {
+		return fmt.Errorf("the phase's name must have 1 to 64 characters")
+	}
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return fmt.Errorf("the phase's name holds %q; allowed are a-z, 0-9 and '-'", c)
+		}
+	}
+	return nil
+}
