@@ -1,0 +1,103 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Report is share/report.json: what the run reached and what it spent. Exact
+// accuracies on real images are there only where the data are declared public;
+// otherwise their fields are absent.
+type Report struct {
+	Name     string `json:"name"`
+	TestMode bool   `json:"test_mode"`
+
+	// EpsilonSpent is null in test mode, where nothing is private (ε = ∞).
+	EpsilonSpent  *float64 `json:"epsilon_spent"`
+	EpsilonBudget float64  `json:"epsilon_budget"`
+	Delta         float64  `json:"delta"`
+
+	// ClassifierAccuracy is that of a classifier trained on the synthetic
+	// images alone, on real held-out images.
+	ClassifierAccuracy *float64 `json:"classifier_accuracy,omitempty"`
+	// BaseAccuracy is the same with images sampled before any private step:
+	// the base under the fresh class embedding.
+	BaseAccuracy *float64 `json:"base_accuracy,omitempty"`
+	// PublicOnlyAccuracy trains on images of the base's own public classes and
+	// maps each to the private class that it is best for, chosen on the test
+	// labels: an upper bound of what the base gives without private data.
+	PublicOnlyAccuracy *float64 `json:"public_only_accuracy,omitempty"`
+	// RealAccuracy is the same classifier trained on as many real images.
+	RealAccuracy *float64 `json:"real_accuracy,omitempty"`
+	// NearestCentroidAccuracy is the nearest class mean of the real images.
+	NearestCentroidAccuracy *float64 `json:"nearest_centroid_accuracy,omitempty"`
+
+	Prototypes *PrototypesReport `json:"prototypes,omitempty"`
+
+	ImagesPerSecond float64 `json:"images_per_second"` // fine-tuning: nominal batch over time
+	SamplesPerSec   float64 `json:"samples_per_second"`
+	Workers         int     `json:"workers"`
+	Steps           int     `json:"steps"`
+	Parameters      int     `json:"trained_parameters"`
+	SyntheticImages int     `json:"synthetic_images"`
+	Device          string  `json:"device"`
+	Version         string  `json:"version"`
+
+	Seconds map[string]float64 `json:"seconds"` // wall time of each stage
+	Epochs  int                `json:"classifier_epochs"`
+}
+
+// PrototypesReport shows the private prototypes apart from DP-LoDA.
+type PrototypesReport struct {
+	// EpsilonAlone is what the prototypes would cost by themselves.
+	EpsilonAlone *float64 `json:"epsilon_alone"`
+	// Accuracy is that of images sampled with the prototypes and no gradient
+	// step: what DP-LoDA adds stands against it.
+	Accuracy *float64 `json:"accuracy,omitempty"`
+	Clusters int      `json:"clusters"`
+	Rounds   int      `json:"rounds"`
+}
+
+// JSON is the report as indented JSON.
+func (r *Report) JSON() ([]byte, error) {
+	out, err := json.MarshalIndent(r, "", "  ")
+	return append(out, '\n'), err
+}
+
+// Summary is the report for a terminal.
+func (r *Report) Summary(runDir string) string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-26s %s\n", label, fmt.Sprintf(format, args...))
+	}
+	accuracy := func(label string, a *float64) {
+		if a != nil {
+			line(label, "%.1f %%", 100**a)
+		}
+	}
+	fmt.Fprintf(&b, "%s: done\n", r.Name)
+	if r.EpsilonSpent != nil {
+		line("privacy spent", "ε %.3f of %g at δ %g", *r.EpsilonSpent, r.EpsilonBudget, r.Delta)
+	} else {
+		line("privacy spent", "test mode: nothing here is private (ε = ∞)")
+	}
+	accuracy("classifier accuracy", r.ClassifierAccuracy)
+	accuracy("  trained on real images", r.RealAccuracy)
+	if p := r.Prototypes; p != nil {
+		accuracy("  prototypes, no fine-tuning", p.Accuracy)
+	}
+	accuracy("  public images only", r.PublicOnlyAccuracy)
+	accuracy("  before any private step", r.BaseAccuracy)
+	accuracy("  nearest centroid (real)", r.NearestCentroidAccuracy)
+	line("speed", "%.0f images/s fine-tuning, %.0f images/s sampling, %d workers", r.ImagesPerSecond, r.SamplesPerSec, r.Workers)
+	line("to share", "%s", runDir+"/share")
+	line("look at", "%s", runDir+"/share/samples.png")
+	if r.TestMode {
+		line("keep to yourself", "%s", runDir+"/private")
+	} else {
+		line("privacy statement", "%s", runDir+"/share/PRIVACY.md")
+		line("keep to yourself", "%s", runDir+"/private")
+	}
+	return b.String()
+}

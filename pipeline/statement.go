@@ -1,0 +1,101 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"text/template"
+)
+
+// Statement is share/privacy.json: what was promised and what was spent, as
+// the run's ledger has it. Format 1.
+type Statement struct {
+	Format         int              `json:"format"`
+	EpsilonGranted float64          `json:"epsilon_granted"` // the formal claim: planned steps and reserve
+	EpsilonSpent   float64          `json:"epsilon_spent"`   // the charges that the ledger recorded
+	EpsilonBudget  float64          `json:"epsilon_budget"`
+	Delta          float64          `json:"delta"`
+	Adjacency      string           `json:"adjacency"`
+	Unit           string           `json:"unit"`
+	Accountant     string           `json:"accountant"`
+	NominalSize    int              `json:"nominal_size"`
+	Mechanisms     []StatementPhase `json:"mechanisms"`
+	Base           string           `json:"base"` // sha256 of the public base model
+	RunID          string           `json:"run_id"`
+	LedgerHead     string           `json:"ledger_head"` // hash chain over every event
+	Version        string           `json:"version"`
+}
+
+// StatementPhase is one mechanism as it ran.
+type StatementPhase struct {
+	Phase           string  `json:"phase"`
+	Mechanism       string  `json:"mechanism"`
+	SampleRate      float64 `json:"sample_rate"`
+	NoiseMultiplier float64 `json:"noise_multiplier"`
+	SigmaGrid       int64   `json:"sigma_grid"` // noise standard deviation, grid units
+	DeltaGrid       int64   `json:"delta_grid"` // L2 sensitivity, grid units
+	ClipNorm        float64 `json:"clip_norm"`
+	Coordinates     int     `json:"coordinates"`
+	StepsPlanned    int     `json:"steps_planned"`
+	StepsReserved   int     `json:"steps_reserved"`
+	StepsCharged    int     `json:"steps_charged"`
+}
+
+// JSON is the statement as indented JSON.
+func (s *Statement) JSON() ([]byte, error) {
+	out, err := json.MarshalIndent(s, "", "  ")
+	return append(out, '\n'), err
+}
+
+var markdown = template.Must(template.New("PRIVACY.md").Parse(
+	`# Privacy statement
+
+**The unit of protection is one image.** A person with m images in the data is
+protected correspondingly less.
+
+This run is (ε, δ)-differentially private with **ε = {{printf "%.4f" .EpsilonGranted}}** at
+**δ = {{printf "%g" .Delta}}** (granted; the budget was {{printf "%g" .EpsilonBudget}}). Its ledger recorded charges
+that amount to ε = {{printf "%.4f" .EpsilonSpent}}.
+
+| | |
+|---|---|
+| adjacency | {{.Adjacency}} |
+| unit | {{.Unit}} |
+| accountant | {{.Accountant}} |
+| nominal data set size | {{.NominalSize}} (public, declared; the true size is not used) |
+| base model, public | sha256 {{.Base}} |
+| run | {{.RunID}} |
+| ledger head | {{.LedgerHead}} |
+| made by | dploda {{.Version}} |
+
+## What touched the private images
+
+| phase | mechanism | sampling rate | noise multiplier | σ / Δ on the grid | clip norm | coordinates | steps charged / planned + reserve |
+|---|---|---|---|---|---|---|---|
+{{range .Mechanisms}}| {{.Phase}} | {{.Mechanism}} | {{printf "%.6g" .SampleRate}} | {{printf "%.6g" .NoiseMultiplier}} | {{.SigmaGrid}} / {{.DeltaGrid}} | {{printf "%g" .ClipNorm}} | {{.Coordinates}} | {{.StepsCharged}} / {{.StepsPlanned}} + {{.StepsReserved}} |
+{{end}}
+Each example's contribution is a vector of integers whose norm is checked
+against Δ; the sum of contributions is exact; one Gaussian draw, sampled exactly
+on the same grid, is added to it once a step by the coordinator; each draw was
+charged in the ledger before anything noised left the coordinator's memory.
+
+## What the statement covers
+
+It covers everything in this folder: the adapter, the synthetic images, the
+pictures and the figures are computed from the released sums and from public
+data alone. It covers the spending that this ledger recorded, while the sampling
+secret stays secret, against whoever sees this folder; the workers and the
+coordinator that computed it are trusted. It does not cover other copies or
+other uses of the same images, nor choices that people made after looking at
+them. Settings that were tuned on the same images in earlier runs cost budget
+of their own.
+`))
+
+// Markdown is the statement as share/PRIVACY.md.
+func (s *Statement) Markdown() ([]byte, error) {
+	var b bytes.Buffer
+	if err := markdown.Execute(&b, s); err != nil {
+		return nil, fmt.Errorf("write the privacy statement: %w", err)
+	}
+	return b.Bytes(), nil
+}
