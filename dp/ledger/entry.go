@@ -1,0 +1,125 @@
+// Package ledger is the state machine that says what may be spent and what was.
+// It is pure: integers only, no clock, no disk, no network. A coordinator
+// replicates its entries through raft; every replica applies the same entries
+// in the same order and comes to the same state.
+//
+// The life of one step is
+//
+//	Plan   → the sample is fixed; retried for ever, with the same sample
+//	Charge → the privacy of one noised release is paid; noise may now be drawn
+//	Commit → the noised sum is durable and the state it leads to is named
+//
+// and Machine.Apply refuses everything else: a second Charge of a Plan, a
+// Charge beyond what Admit reserved, a Commit without its Charge, a nonce that
+// was used before. Noise can be added only with a ChargeReceipt, which exists
+// only in the answer to a newly accepted Charge.
+package ledger
+
+import (
+	"math"
+
+	"github.com/dploda/dploda/dp/plan"
+)
+
+// Entry is one of Admit, Plan, Charge, Commit and Complete.
+type Entry interface {
+	head() (kind byte, run RunID, prev Hash)
+	appendFields(b []byte) []byte
+	validate() error
+}
+
+// Unlimited is the Epsilon of a run in test mode: its noise is predictable, so
+// that its ε is infinite.
+const Unlimited = math.MaxUint64
+
+// Budget is an (ε, δ) in exact integers: ε = EpsilonMicro·10⁻⁶,
+// δ = DeltaNumerator·10^-DeltaExponent.
+type Budget struct {
+	EpsilonMicro   uint64
+	DeltaNumerator uint64
+	DeltaExponent  uint8
+}
+
+// Epsilon returns ε as a float64, for people and the accountant.
+func (b Budget) Epsilon() float64 {
+	if b.EpsilonMicro == Unlimited {
+		return math.Inf(1)
+	}
+	return float64(b.EpsilonMicro) / 1e6
+}
+
+// Delta returns δ as a float64.
+func (b Budget) Delta() float64 {
+	d := float64(b.DeltaNumerator)
+	for range b.DeltaExponent {
+		d /= 10
+	}
+	return d
+}
+
+// Admit opens a run and freezes its phases, in their order. Before it is
+// proposed the accountant has verified that all phases, charged Steps+Reserve
+// times each, stay within the budget.
+type Admit struct {
+	Run      RunID
+	Prev     Hash   // hash of the entry before; every entry has it
+	Domain   string // the data domain that is charged
+	Spec     Hash   // of the frozen run specification
+	Budget   Budget
+	TestMode bool // public data, predictable noise, ε = ∞
+	Phases   []plan.Mechanism
+}
+
+// Plan fixes one step: its sample is a function of the run's secret and these
+// fields. State is the hash of the learner's state on which the step computes.
+type Plan struct {
+	Run        RunID
+	Prev       Hash
+	Phase      string
+	Step       uint64 // within the phase, from 0
+	Nonce      Nonce
+	Arithmetic string // kind of device and version of its arithmetic, such as cpu-f32
+	State      Hash
+}
+
+// Charge pays for one noised release of the open Plan.
+type Charge struct {
+	Run    RunID
+	Prev   Hash
+	Plan   PlanID
+	Charge ChargeID
+}
+
+// Commit names the noised sum, durable under the hash Blob, and the state that
+// it leads to.
+type Commit struct {
+	Run       RunID
+	Prev      Hash
+	Plan      PlanID
+	Charge    ChargeID
+	Blob      Hash
+	PrevState Hash // equals the Plan's State
+	NewState  Hash
+}
+
+// Complete closes a phase whose planned steps are all committed. What its
+// reserve did not use can never be charged again.
+type Complete struct {
+	Run   RunID
+	Prev  Hash
+	Phase string
+}
+
+const (
+	kindAdmit byte = 1 + iota
+	kindPlan
+	kindCharge
+	kindCommit
+	kindComplete
+)
+
+func (e Admit) head() (byte, RunID, Hash)    { return kindAdmit, e.Run, e.Prev }
+func (e Plan) head() (byte, RunID, Hash)     { return kindPlan, e.Run, e.Prev }
+func (e Charge) head() (byte, RunID, Hash)   { return kindCharge, e.Run, e.Prev }
+func (e Commit) head() (byte, RunID, Hash)   { return kindCommit, e.Run, e.Prev }
+func (e Complete) head() (byte, RunID, Hash) { return kindComplete, e.Run, e.Prev }

@@ -1,0 +1,39 @@
+// Package ledgertest makes receipts for the tests of those who consume them.
+package ledgertest
+
+import (
+	"crypto/rand"
+	"testing"
+
+	"github.com/dploda/dploda/dp/ledger"
+	"github.com/dploda/dploda/dp/plan"
+)
+
+// Receipt drives a fresh ledger of one phase to its first accepted Charge and
+// returns its live receipt.
+func Receipt(t testing.TB, m plan.Mechanism) ledger.ChargeReceipt {
+	t.Helper()
+	var machine ledger.Machine
+	apply := func(e ledger.Entry) ledger.Answer {
+		raw, err := ledger.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := machine.Apply(raw)
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		return a
+	}
+	var id ledger.RunID
+	var charge ledger.ChargeID
+	var nonce ledger.Nonce
+	rand.Read(id[:])
+	rand.Read(charge[:])
+	rand.Read(nonce[:])
+	apply(ledger.Admit{Run: id, Domain: "test", Phases: []plan.Mechanism{m},
+		Budget: ledger.Budget{EpsilonMicro: 1e6, DeltaNumerator: 1, DeltaExponent: 5}})
+	p := apply(ledger.Plan{Run: id, Prev: machine.Head(), Phase: m.Phase, Nonce: nonce, Arithmetic: "test"})
+	machine.Claim(charge)
+	return apply(ledger.Charge{Run: id, Prev: machine.Head(), Plan: p.PlanID(), Charge: charge}).Receipt
+}
