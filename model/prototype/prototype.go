@@ -83,3 +83,11 @@ func Pool(image []uint8, c, h, w, side int) []float32 {
 	}
 	return out
 }
+
+// Channel fills dst with a centre as the network takes it: [0, 1] becomes
+// [-1, 1], so that the zeros of an absent prototype lie in the middle.
+func Channel(dst, center []float32) {
+	for i, p := range center {
+		dst[i] = float32(2*p) - 1
+	}
+}

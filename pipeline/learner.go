@@ -1,0 +1,157 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/optim"
+	"github.com/dploda/dploda/model/prototype"
+	"github.com/dploda/dploda/worker/task"
+)
+
+// adapterLearner turns the released sums of the fine-tuning phase into adapter
+// weights: the mean gradient, one optimizer step, the moving average.
+type adapterLearner struct {
+	mechanism plan.Mechanism
+	rates     []float32 // learning rate of each step
+	weights   []float32 // flat trainable vector
+	optimizer optim.Optimizer
+	average   *optim.EMA
+	centers   *prototype.Centers // nil without prototypes; they go out with the weights
+	gradient  []float32          // scratch
+}
+
+// Apply implements coordinator.Learner.
+func (l *adapterLearner) Apply(step uint64, noised []int32) error {
+	if len(noised) != len(l.weights) {
+		return fmt.Errorf("a released sum has %d coordinates, the adapter %d", len(noised), len(l.weights))
+	}
+	if step >= uint64(len(l.rates)) {
+		return fmt.Errorf("step %d of %d", step, len(l.rates))
+	}
+	scale := l.mechanism.MeanScale()
+	for i, v := range noised {
+		l.gradient[i] = float32(float64(v) * scale)
+	}
+	if err := l.optimizer.Step(l.weights, l.gradient, l.rates[step]); err != nil {
+		return err
+	}
+	return l.average.Update(l.weights)
+}
+
+// Parameters implements coordinator.Learner: the centres, then the weights.
+func (l *adapterLearner) Parameters() []byte {
+	var centers []byte
+	if l.centers != nil {
+		centers, _ = l.centers.MarshalBinary() // never fails
+	}
+	return task.EncodeParameters(centers, l.weights)
+}
+
+// MarshalState implements coordinator.Learner.
+func (l *adapterLearner) MarshalState() ([]byte, error) {
+	moments, err := l.optimizer.MarshalState()
+	if err != nil {
+		return nil, err
+	}
+	average, err := l.average.MarshalState()
+	if err != nil {
+		return nil, err
+	}
+	out := appendSection(nil, appendFloats(nil, l.weights))
+	return appendSection(appendSection(out, moments), average), nil
+}
+
+// UnmarshalState implements coordinator.Learner.
+func (l *adapterLearner) UnmarshalState(state []byte) error {
+	sections, err := readSections(state, 3)
+	if err != nil {
+		return fmt.Errorf("checkpoint of the fine-tuning: %w", err)
+	}
+	if len(sections[0]) != 4*len(l.weights) {
+		return fmt.Errorf("checkpoint of %d weights, the adapter has %d", len(sections[0])/4, len(l.weights))
+	}
+	if err := l.optimizer.UnmarshalState(sections[1]); err != nil {
+		return err
+	}
+	if err := l.average.UnmarshalState(sections[2]); err != nil {
+		return err
+	}
+	readFloats(l.weights, sections[0])
+	return nil
+}
+
+// prototypeLearner turns the released sums of the prototypes phase into
+// centres.
+type prototypeLearner struct {
+	mechanism plan.Mechanism
+	centers   *prototype.Centers
+}
+
+// Apply implements coordinator.Learner. The sums stay sums: every example
+// takes part, and counts divide them.
+func (l *prototypeLearner) Apply(step uint64, noised []int32) error {
+	if int(step) != l.centers.Round {
+		return fmt.Errorf("prototypes are at round %d, not %d", l.centers.Round, step)
+	}
+	unit := l.mechanism.GridUnit()
+	sums := make([]float64, len(noised))
+	for i, v := range noised {
+		sums[i] = float64(v) * unit
+	}
+	return l.centers.Update(sums, float64(l.mechanism.SigmaInt)*unit)
+}
+
+// Parameters implements coordinator.Learner.
+func (l *prototypeLearner) Parameters() []byte {
+	data, _ := l.centers.MarshalBinary() // never fails
+	return data
+}
+
+// MarshalState implements coordinator.Learner.
+func (l *prototypeLearner) MarshalState() ([]byte, error) { return l.centers.MarshalBinary() }
+
+// UnmarshalState implements coordinator.Learner.
+func (l *prototypeLearner) UnmarshalState(state []byte) error {
+	return l.centers.UnmarshalBinary(state)
+}
+
+// appendSection appends a length and the bytes.
+func appendSection(out, section []byte) []byte {
+	return append(binary.LittleEndian.AppendUint32(out, uint32(len(section))), section...)
+}
+
+// readSections splits n sections that fill data.
+func readSections(data []byte, n int) ([][]byte, error) {
+	sections := make([][]byte, n)
+	for i := range sections {
+		if len(data) < 4 {
+			return nil, fmt.Errorf("section %d of %d is missing", i+1, n)
+		}
+		size := binary.LittleEndian.Uint32(data)
+		data = data[4:]
+		if uint64(size) > uint64(len(data)) {
+			return nil, fmt.Errorf("section %d of %d is cut short", i+1, n)
+		}
+		sections[i], data = data[:size], data[size:]
+	}
+	if len(data) != 0 {
+		return nil, fmt.Errorf("%d bytes after the last section", len(data))
+	}
+	return sections, nil
+}
+
+func appendFloats(out []byte, values []float32) []byte {
+	for _, v := range values {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
+	}
+	return out
+}
+
+func readFloats(dst []float32, data []byte) {
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+}

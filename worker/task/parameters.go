@@ -1,0 +1,36 @@
+// Package task holds what a worker computes for the phases of a run: clipped
+// per-example gradients, and contributions to the prototypes' sums. A task
+// knows the data, the model and the clipping; it knows neither ε nor noise.
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// EncodeParameters is what the fine-tuning phase publishes before each step:
+// the prototypes (their own encoding; empty without), then the flat trainable
+// vector as little-endian bits.
+func EncodeParameters(centers []byte, weights []float32) []byte {
+	out := make([]byte, 0, 4+len(centers)+4*len(weights))
+	out = binary.LittleEndian.AppendUint32(out, uint32(len(centers)))
+	out = append(out, centers...)
+	for _, w := range weights {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(w))
+	}
+	return out
+}
+
+// DecodeParameters reads what EncodeParameters wrote, for exactly len(weights)
+// weights.
+func DecodeParameters(data []byte, weights []float32) (centers []byte, err error) {
+	if len(data) < 4 || uint64(len(data)) != 4+uint64(binary.LittleEndian.Uint32(data))+4*uint64(len(weights)) {
+		return nil, fmt.Errorf("published parameters of %d bytes do not hold %d weights", len(data), len(weights))
+	}
+	n := 4 + int(binary.LittleEndian.Uint32(data))
+	for i := range weights {
+		weights[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[n+4*i:]))
+	}
+	return data[4:n], nil
+}
