@@ -38,8 +38,13 @@ func Encode(e Entry) ([]byte, error) {
 	if len(b)+32 > MaxEntry {
 		return nil, fmt.Errorf("a ledger entry of %d bytes is longer than the %d allowed", len(b)+32, MaxEntry)
 	}
-	sum := sha256.Sum256(b)
-	return append(b, sum[:]...), nil
+	return seal(b), nil
+}
+
+// seal appends the hash of body to it.
+func seal(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return append(body, sum[:]...)
 }
 
 // HashOf returns the hash with which an encoded entry ends.

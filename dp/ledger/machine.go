@@ -31,7 +31,7 @@ type run struct {
 	phases []phase
 	nonces map[Nonce]struct{}
 	open   *openPlan
-	last   []byte // the run's last accepted Commit, for its idempotence
+	last   []byte // the run's last accepted Commit: it alone is accepted twice
 }
 
 type phase struct {
@@ -78,8 +78,8 @@ func (m *Machine) Apply(raw []byte) Answer {
 	}
 	_, id, prev := e.head()
 	r := m.runs[id]
-	if c, ok := e.(Commit); ok && r != nil && r.last != nil && slices.Equal(raw, r.last) {
-		return Answer{Hash: HashOf(r.last), Err: r.sameCommit(c)}
+	if r != nil && r.open == nil && slices.Equal(raw, r.last) {
+		return Answer{Hash: HashOf(raw)}
 	}
 	if prev != m.Head() {
 		return Answer{Err: ErrStale}
@@ -124,11 +124,12 @@ func (m *Machine) step(r *run, e Entry, raw []byte) (ChargeReceipt, error) {
 	case Plan:
 		return ChargeReceipt{}, r.plan(e, PlanID(HashOf(raw)))
 	case Charge:
-		err := r.charge(e)
-		if err != nil {
+		_, claimed := m.claims[e.Charge]
+		delete(m.claims, e.Charge)
+		if err := r.charge(e); err != nil || !claimed {
 			return ChargeReceipt{}, err
 		}
-		return m.receipt(r, e), nil
+		return ChargeReceipt{&receipt{plan: e.Plan, charge: e.Charge, mechanism: r.mechanism()}}, nil
 	case Commit:
 		err := r.commit(e)
 		if err == nil {
@@ -139,14 +140,6 @@ func (m *Machine) step(r *run, e Entry, raw []byte) (ChargeReceipt, error) {
 		return ChargeReceipt{}, r.complete(e)
 	}
 	return ChargeReceipt{}, fmt.Errorf("the ledger has no rule for %T", e)
-}
-
-func (m *Machine) receipt(r *run, e Charge) ChargeReceipt {
-	if _, claimed := m.claims[e.Charge]; !claimed {
-		return ChargeReceipt{}
-	}
-	delete(m.claims, e.Charge)
-	return ChargeReceipt{&receipt{plan: e.Plan, charge: e.Charge, mechanism: r.mechanism()}}
 }
 
 // current returns the index of the first phase that is not complete.
@@ -214,14 +207,6 @@ func (r *run) commit(e Commit) error {
 	p.commits++
 	p.state = e.NewState
 	r.open = nil
-	return nil
-}
-
-// sameCommit accepts a repeated Commit only while nothing else follows it.
-func (r *run) sameCommit(e Commit) error {
-	if r.open != nil {
-		return fmt.Errorf("a repeated commit of run %s comes after the next plan", e.Run)
-	}
 	return nil
 }
 
