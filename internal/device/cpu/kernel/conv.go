@@ -160,8 +160,6 @@ type convTile struct {
 	accumulate          bool
 }
 
-func (t *convTile) run(size int) { t.portable(size) }
-
 func (t *convTile) portable(size int) {
 	var acc [8][Lanes]float32
 	for p, xp := range t.xPixel {

@@ -75,13 +75,6 @@ type quantizeState struct {
 	sum, overflow, invalid [Lanes]uint64
 }
 
-func sumLanes(dst, g []float32)                                     { sumLanesPortable(dst, g) }
-func squaredNorms(acc *[Lanes]float64, g []float32)                 { squaredNormsPortable(acc, g) }
-func quantize(q *quantizeState, g []float32, scale *[Lanes]float64) { quantizePortable(q, g, scale) }
-func accumulate(sum []int32, g []float32, scale *[Lanes]float64, mask *[Lanes]int32) {
-	accumulatePortable(sum, g, scale, mask)
-}
-
 func sumLanesPortable(dst, g []float32) {
 	for i := range dst {
 		v := *(*[Lanes]float32)(g[i*Lanes:])

@@ -89,8 +89,6 @@ func at(v View, c, row, col int) *float32 {
 	return &v.Data[c*v.Chan+row*v.Row+col*Lanes]
 }
 
-func runPlane(op planeOp, a *planeArgs) { runPlanePortable(op, a) }
-
 // pixel returns the 16 lanes at an offset in floats.
 func pixel(p *float32, off int) *[Lanes]float32 {
 	return (*[Lanes]float32)(unsafe.Add(unsafe.Pointer(p), 4*off))

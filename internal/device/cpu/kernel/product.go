@@ -64,8 +64,6 @@ func extremes(v []int32) (low, high int) {
 	return low, high
 }
 
-func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) { s.portable(dst, a, b, accumulate) }
-
 func (s *ProductSpec) portable(dst, a, b []float32, accumulate bool) {
 	for o := range s.A {
 		for t := range s.B {

@@ -72,9 +72,9 @@ func Exp(x float32) float32 {
 	p = fma32(p, r, exp2)
 	p = fma32(p, r, exp1)
 	p = fma32(p, r, exp0)
-	p = fma32(p, float32(r*r), r)
+	p = fma32(float32(p*r), r, r)
 	p = float32(p + 1)
-	return math.Float32frombits(math.Float32bits(p) + math.Float32bits(t)<<23)
+	return float32(p * math.Float32frombits(math.Float32bits(t)<<23+math.Float32bits(1)))
 }
 
 // Log returns the natural logarithm of a finite normal x > 0 with a relative

@@ -1,0 +1,153 @@
+package cpu
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
+)
+
+// step executes one op on a stream.
+type step func(*stream)
+
+type steps []step
+
+func (l steps) run(s *stream) {
+	for _, f := range l {
+		f(s)
+	}
+}
+
+// compiler turns an op list into steps.
+type compiler struct {
+	list    *device.OpList
+	layouts []*layout // by value
+	spans   []device.Span
+	inputs  int // floats at the start of the arena that hold the inputs
+	arena   int // floats
+	scratch int // floats of lane gradients that a summed list needs
+	store   weightStore
+	steps   steps
+}
+
+func newCompiler(l *device.OpList) *compiler {
+	c := &compiler{list: l, spans: l.Spans()}
+	c.store.params = l.Params()
+	halos := halos(l)
+	for v, s := range l.Shapes {
+		n := newLayout(s, halos[v])
+		c.layouts = append(c.layouts, &n)
+	}
+	c.place()
+	return c
+}
+
+// halos returns the border that the convolutions of the list need around each
+// value.
+func halos(l *device.OpList) []halo {
+	h := make([]halo, len(l.Shapes))
+	for _, op := range l.Ops {
+		switch o := op.(type) {
+		case *device.Convolution:
+			h[o.X] = h[o.X].union(convolutionHalo(l.Shapes[o.X], l.Shapes[o.Y], o.Kernel, o.Conv))
+		case *device.ConvolutionWeights:
+			h[o.X] = h[o.X].union(convolutionHalo(l.Shapes[o.X], l.Shapes[o.DY], o.Kernel, o.Conv))
+		case *device.ConvolutionData:
+			h[o.DY] = h[o.DY].union(backwardHalo(l.Shapes[o.DX], l.Shapes[o.DY], o.Kernel, o.Conv))
+		}
+	}
+	return h
+}
+
+// place lays out the arena: the inputs first, for they stay from run to run,
+// then everything else by lifetime.
+func (c *compiler) place() {
+	spans := slices.Clone(c.spans)
+	sizes := make([]int, len(spans))
+	for _, in := range c.list.Inputs {
+		l := c.layouts[in.Value]
+		l.offset = c.inputs
+		c.inputs += l.size
+		spans[in.Value] = device.Span{First: 0, Last: -1} // placed
+	}
+	for v, l := range c.layouts {
+		sizes[v] = l.size
+	}
+	buffers, total := device.PlaceBuffers(spans, sizes)
+	for v, b := range buffers {
+		if spans[v].Last >= spans[v].First {
+			c.layouts[v].offset = c.inputs + b.Offset
+		}
+	}
+	c.arena = c.inputs + total
+}
+
+func (c *compiler) layout(v device.Value) *layout { return c.layouts[v] }
+
+// compile appends the steps of op i. A value born here lies on memory that held
+// another, so its halo is cleared.
+func (c *compiler) compile(i int, op device.Op) error {
+	for _, v := range op.Writes() {
+		if v == device.NoValue || c.spans[v].First != i {
+			continue
+		}
+		if l := c.layout(v); l.halo != (halo{}) {
+			c.steps = append(c.steps, l.clearHalo)
+		}
+	}
+	s := c.step(op)
+	if s == nil {
+		return fmt.Errorf("cpu: no kernel for the op %T", op)
+	}
+	c.steps = append(c.steps, s)
+	return nil
+}
+
+func (c *compiler) step(op device.Op) step {
+	switch o := op.(type) {
+	case *device.Convolution:
+		return c.convolution(o)
+	case *device.ConvolutionData:
+		return c.convolutionData(o)
+	case *device.ConvolutionWeights:
+		return c.convolutionWeights(o)
+	case *device.GroupNorm:
+		return c.groupNorm(o)
+	case *device.GroupNormBackward:
+		return c.groupNormBackward(o)
+	case *device.Attention:
+		return c.attention(o)
+	case *device.AttentionBackward:
+		return c.attentionBackward(o)
+	case *device.Embedding:
+		return c.embedding(o)
+	case *device.EmbeddingBackward:
+		return c.embeddingBackward(o)
+	case *device.SquaredError:
+		return c.squaredError(o)
+	case *device.SquaredErrorBackward:
+		return c.squaredErrorBackward(o)
+	case *device.CrossEntropy:
+		return c.crossEntropy(o)
+	case *device.CrossEntropyBackward:
+		return c.crossEntropyBackward(o)
+	}
+	return c.elementwise(op)
+}
+
+// parameterGradient makes the step that adds coordinates [first, first+n) of
+// a parameter's gradient. compute adds to the lane gradients dst[n][16] or,
+// if fresh is set, sets them.
+func (c *compiler) parameterGradient(p device.ParamID, first, n int, compute func(s *stream, dst []float32, fresh bool)) step {
+	first += c.store.params[p].Offset
+	if c.list.Mode == device.PerExample {
+		return func(s *stream) { compute(s, s.gradient[first*lanes:(first+n)*lanes], false) }
+	}
+	c.scratch = max(c.scratch, n*lanes)
+	return func(s *stream) {
+		dst := s.scratch[:n*lanes]
+		compute(s, dst, true)
+		kernel.SumLanes(s.gradient[first:first+n], dst)
+	}
+}
