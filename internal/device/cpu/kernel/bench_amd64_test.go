@@ -1,0 +1,141 @@
+package kernel
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// peakFLOPS measures multiply-adds in registers on the level in use: the
+// yardstick of the same run.
+func peakFLOPS(b *testing.B) float64 {
+	best := 0.0
+	for range 5 {
+		start := time.Now()
+		a := convArgs{blocks: 200000}
+		perBlock := 24 * 16 * 2.0
+		if active == avx2 {
+			perBlock = 12 * 8 * 2
+			peakAVX2(&a)
+		} else {
+			peakAVX512(&a)
+		}
+		best = max(best, 200000*perBlock/time.Since(start).Seconds())
+	}
+	return best
+}
+
+// report gives the achieved rate and its share of the peak.
+func report(b *testing.B, flop float64) {
+	rate := flop * float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate/1e9, "GFLOP/s")
+	b.ReportMetric(100*rate/peakFLOPS(b), "%peak")
+}
+
+func benchLevels(b *testing.B, f func(b *testing.B)) {
+	for _, level := range fastLevels(b) {
+		use(b, level)
+		b.Run(level, f)
+	}
+}
+
+func BenchmarkConv(b *testing.B) {
+	for _, c := range []convCase{
+		{cin: 32, cout: 32, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 64, cout: 64, kernel: 3, stride: 1, rows: 7, cols: 7},
+		{cin: 64, cout: 64, kernel: 3, stride: 1, rows: 32, cols: 32},
+		{cin: 64, cout: 8, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 8, cout: 64, kernel: 1, stride: 1, rows: 14, cols: 14},
+		{cin: 64, cout: 4, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 64, cout: 64, kernel: 1, stride: 1, rows: 14, cols: 14},
+		{cin: 64, cout: 64, kernel: 3, stride: 2, rows: 14, cols: 14},
+		{cin: 256, cout: 64, kernel: 1, stride: 1, rows: 1, cols: 1},
+	} {
+		name := fmt.Sprintf("%dto%d_k%d_s%d_%dx%d", c.cin, c.cout, c.kernel, c.stride, c.rows, c.cols)
+		b.Run(name, func(b *testing.B) {
+			benchLevels(b, func(b *testing.B) {
+				dst, x, w, _, s, taps := c.build(1, normal)
+				packed := make([]float32, len(w))
+				PackConv(packed, w, c.cout, c.cin, taps, len(taps), false)
+				for b.Loop() {
+					Conv(dst.data, x.data, packed, nil, s, false)
+				}
+				report(b, 2*Lanes*float64(c.cout*c.cin*len(taps)*c.rows*c.cols))
+			})
+		})
+	}
+}
+
+func BenchmarkWeightGradient(b *testing.B) {
+	for _, c := range []struct{ o, channels, size int }{
+		{8, 32, 14}, {8, 64, 7}, {8, 64, 32}, {64, 8, 14}, {32, 32, 14}, {4, 64, 14},
+	} {
+		b.Run(fmt.Sprintf("%dx%d_%d", c.o, c.channels, c.size), func(b *testing.B) {
+			benchLevels(b, func(b *testing.B) {
+				dst, _, left, right, s := weightGradient(c.o, c.channels, c.size, c.size, 1, 2, normal)
+				for b.Loop() {
+					LaneProduct(dst, left.data, right.data, s, true)
+				}
+				report(b, 2*Lanes*float64(c.o*c.channels*9*c.size*c.size))
+			})
+		})
+	}
+}
+
+// BenchmarkPlane gives bytes read and written; compare with copy.
+func BenchmarkPlane(b *testing.B) {
+	for _, e := range []Extent{{32, 14, 14}, {64, 32, 32}} {
+		for name, traffic := range map[string]int{"copy": 2, "add": 3, "silu": 2, "silu backward": 3,
+			"group norm": 4, "group norm silu": 4, "group norm silu backward add": 12, "plane sums": 1} {
+			b.Run(fmt.Sprintf("%s/%dx%dx%d", name, e.C, e.H, e.W), func(b *testing.B) {
+				benchLevels(b, func(b *testing.B) {
+					for _, c := range planeCases {
+						if c.name != name {
+							continue
+						}
+						o := operands{
+							dst: newBuffer(e, 1).random(1, normal), x: newBuffer(e, 1).random(2, normal),
+							y: newBuffer(e, 1).random(3, normal), v: make([]float32, 100*Lanes), w: make([]float32, 100*Lanes),
+						}
+						for b.Loop() {
+							c.run(e, o)
+						}
+						b.SetBytes(int64(4 * traffic * e.C * e.H * e.W * Lanes))
+					}
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkSoftmax(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		s, _ := scores(49, 49, 1, normal)
+		for b.Loop() {
+			Softmax(s, 49, 49, 49*Lanes, 0.1)
+		}
+		b.SetBytes(int64(8 * len(s)))
+	})
+}
+
+func BenchmarkGradient(b *testing.B) {
+	const n = 50000
+	g, scale := laneGradients(n, 1, normal), laneScales(1)
+	sum, norms, dst := make([]int32, n), make([]float64, Lanes), make([]float32, n)
+	keep := [Lanes]bool{0: true, 5: true}
+	for name, f := range map[string]func(){
+		"sum lanes":     func() { SumLanes(dst, g) },
+		"squared norms": func() { SquaredNorms(norms, g) },
+		"quantize":      func() { Quantize(g, scale) },
+		"accumulate":    func() { Accumulate(sum, g, scale, &keep) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			benchLevels(b, func(b *testing.B) {
+				b.SetBytes(4 * n * Lanes)
+				for b.Loop() {
+					f()
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,196 @@
+package kernel
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+func bestLevel() int {
+	switch {
+	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasFMA:
+		return avx512
+	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
+		return avx2
+	}
+	return portable
+}
+
+// convArgs are the arguments of a convolution kernel: blocks of pixels for one
+// tile of output channels. The assembly advances xPixel, dstPixel and blocks.
+type convArgs struct {
+	dst, x, w, bias  *float32
+	k                *int32
+	kLen             int
+	xPixel, dstPixel *int32
+	blocks           int
+	dstChan, wStep   int // bytes
+	accumulate       int
+}
+
+// pixelBlocks lists the blocks of pixels that the kernels of a tile of output
+// channels offer, largest first.
+var pixelBlocks = [...]map[int][]int{
+	avx512: {8: {3, 2, 1}, 4: {6, 3, 2, 1}, 2: {8, 4, 2, 1}, 1: {8, 4, 2, 1}},
+	avx2:   {4: {3, 2, 1}, 2: {4, 2, 1}, 1: {8, 4, 2, 1}},
+}
+
+func (t *convTile) run(size int) {
+	switch active {
+	case avx512:
+		t.assembly(size, size, 0, 0)
+	case avx2:
+		part := min(size, 4) // of the tile's output channels
+		for o := 0; o < size; o += part {
+			t.assembly(size, part, o, 0)
+			t.assembly(size, part, o, Lanes/2)
+		}
+	default:
+		t.portable(size)
+	}
+}
+
+// assembly computes output channels [o, o+part) of the tile, from a lane on.
+func (t *convTile) assembly(size, part, o, lane int) {
+	done := 0
+	for _, n := range pixelBlocks[active][part] {
+		blocks := (len(t.xPixel) - done) / n
+		if blocks == 0 {
+			continue
+		}
+		a := convArgs{
+			dst: &t.dst[o*t.dstChan+lane], x: &t.x[lane], w: &t.w[o],
+			k: unsafe.SliceData(t.k), kLen: len(t.k),
+			xPixel: &t.xPixel[done], dstPixel: &t.dstPixel[done], blocks: blocks,
+			dstChan: 4 * t.dstChan, wStep: 4 * size,
+		}
+		if t.bias != nil {
+			a.bias = &t.bias[o]
+		}
+		if t.accumulate {
+			a.accumulate = 1
+		}
+		if active == avx512 {
+			convAVX512(part, n, &a)
+		} else {
+			convAVX2(part, n, &a)
+		}
+		done += blocks * n
+	}
+}
+
+// productArgs are the arguments of a lane product kernel, strides in bytes.
+// aSkip and bSkip lead from the end of a row to the next. The assembly counts
+// rows down.
+type productArgs struct {
+	dst, a, b        *float32
+	aOffset, bOffset *int32
+	dstO, dstT       *int32
+	rows, cols       int
+	aPix, bPix       int
+	aSkip, bSkip     int
+	accumulate       int
+}
+
+func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) {
+	if active == portable || s.Rows == 0 || s.Cols == 0 {
+		s.portable(dst, a, b, accumulate)
+		return
+	}
+	maxO, maxT := 4, 6
+	if active == avx2 {
+		maxO, maxT = 3, 4
+	}
+	eachPart(len(s.A), maxO, func(o, nO int) {
+		eachPart(len(s.B), maxT, func(t, nT int) {
+			args := productArgs{
+				dst: &dst[0], a: &a[0], b: &b[0],
+				aOffset: &s.A[o], bOffset: &s.B[t], dstO: &s.DstO[o], dstT: &s.DstT[t],
+				rows: s.Rows, cols: s.Cols, aPix: 4 * s.APix, bPix: 4 * s.BPix,
+				aSkip: 4 * (s.ARow - s.Cols*s.APix), bSkip: 4 * (s.BRow - s.Cols*s.BPix),
+			}
+			if accumulate {
+				args.accumulate = 1
+			}
+			if active == avx512 {
+				productAVX512(nO, nT, &args)
+				return
+			}
+			second := args
+			second.dst, second.a, second.b = &dst[Lanes/2], &a[Lanes/2], &b[Lanes/2]
+			productAVX2(nO, nT, &args)
+			productAVX2(nO, nT, &second)
+		})
+	})
+}
+
+// eachPart cuts n into the fewest parts of at most limit, as equal as possible.
+func eachPart(n, limit int, f func(start, size int)) {
+	parts := (n + limit - 1) / limit
+	start := 0
+	for p := range parts {
+		size := (n - start + parts - p - 1) / (parts - p)
+		f(start, size)
+		start += size
+	}
+}
+
+func runPlane(op planeOp, a *planeArgs) {
+	switch active {
+	case avx512:
+		planeAVX512(op, a)
+	case avx2:
+		second := *a
+		for _, p := range [...]**float32{&second.dst, &second.x, &second.y, &second.v} {
+			if *p != nil {
+				*p = (*float32)(unsafe.Add(unsafe.Pointer(*p), 4*Lanes/2))
+			}
+		}
+		planeAVX2(op, a)
+		planeAVX2(op, &second)
+	default:
+		runPlanePortable(op, a)
+	}
+}
+
+// gradientArgs are the arguments of the kernels on n coordinates of per-example
+// gradients g.
+type gradientArgs struct {
+	dst   unsafe.Pointer
+	g     *float32
+	n     int
+	scale *[Lanes]float64
+	mask  *[Lanes]int32
+}
+
+func sumLanes(dst, g []float32) {
+	if active != avx512 {
+		sumLanesPortable(dst, g)
+		return
+	}
+	sumLanesAVX512(&gradientArgs{dst: unsafe.Pointer(&dst[0]), g: &g[0], n: len(dst)})
+}
+
+func squaredNorms(acc *[Lanes]float64, g []float32) {
+	if active != avx512 {
+		squaredNormsPortable(acc, g)
+		return
+	}
+	squaredNormsAVX512(&gradientArgs{dst: unsafe.Pointer(acc), g: &g[0], n: len(g) / Lanes})
+}
+
+func quantize(q *quantizeState, g []float32, scale *[Lanes]float64) {
+	if active != avx512 {
+		quantizePortable(q, g, scale)
+		return
+	}
+	quantizeAVX512(&gradientArgs{dst: unsafe.Pointer(q), g: &g[0], n: len(g) / Lanes, scale: scale})
+}
+
+func accumulate(sum []int32, g []float32, scale *[Lanes]float64, mask *[Lanes]int32) {
+	if active != avx512 {
+		accumulatePortable(sum, g, scale, mask)
+		return
+	}
+	accumulateAVX512(&gradientArgs{dst: unsafe.Pointer(&sum[0]), g: &g[0], n: len(sum), scale: scale, mask: mask})
+}
