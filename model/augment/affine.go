@@ -46,7 +46,7 @@ func warp(dst, src []float32, shape device.Shape, angle, magnification, dx, dy f
 	sin, cos := fmath.SinCos(angle)
 	// The inverse map's rows: source = m · (destination - centre - shift) + centre.
 	m00, m01 := float32(cos/magnification), float32(sin/magnification)
-	centreX, centreY := float32(shape.W-1)/2, float32(shape.H-1)/2
+	centreX, centreY := float32(float32(shape.W-1)/2), float32(float32(shape.H-1)/2)
 	plane := shape.H * shape.W
 	for y := range shape.H {
 		v := float32(y) - centreY - float32(dy)

@@ -94,7 +94,7 @@ func (s *Stream) refill() {
 
 // Float64 returns a uniform number in [0, 1), a multiple of 2^-53.
 func (s *Stream) Float64() float64 {
-	return float64(s.Uint64()>>11) * 0x1p-53
+	return float64(float64(s.Uint64()>>11) * 0x1p-53)
 }
 
 // Uniform returns a uniform number in [lo, hi).
