@@ -54,7 +54,7 @@ func BenchmarkConv(b *testing.B) {
 		name := fmt.Sprintf("%dto%d_k%d_s%d_%dx%d", c.cin, c.cout, c.kernel, c.stride, c.rows, c.cols)
 		b.Run(name, func(b *testing.B) {
 			benchLevels(b, func(b *testing.B) {
-				dst, x, w, _, s, taps := c.build(1, normal)
+				dst, x, w, _, s, taps := c.build(0, normal)
 				packed := make([]float32, len(w))
 				PackConv(packed, w, c.cout, c.cin, taps, len(taps), false)
 				for b.Loop() {
@@ -86,7 +86,7 @@ func BenchmarkWeightGradient(b *testing.B) {
 func BenchmarkPlane(b *testing.B) {
 	for _, e := range []Extent{{32, 14, 14}, {64, 32, 32}} {
 		for name, traffic := range map[string]int{"copy": 2, "add": 3, "silu": 2, "silu backward": 3,
-			"group norm": 4, "group norm silu": 4, "group norm silu backward add": 12, "plane sums": 1} {
+			"group norm": 4, "group norm silu": 4, "plane sums": 1} {
 			b.Run(fmt.Sprintf("%s/%dx%dx%d", name, e.C, e.H, e.W), func(b *testing.B) {
 				benchLevels(b, func(b *testing.B) {
 					for _, c := range planeCases {
@@ -106,6 +106,20 @@ func BenchmarkPlane(b *testing.B) {
 			})
 		}
 	}
+}
+
+func BenchmarkGroupNormBackward(b *testing.B) {
+	e := Extent{64, 14, 14}
+	benchLevels(b, func(b *testing.B) {
+		n := GroupNorm{Extent: e, Groups: 8, Eps: 1e-5, SiLU: true}
+		x, dy, dz, dx := newBuffer(e, 1).random(1, normal), newBuffer(e, 1).random(2, normal), newBuffer(e, 1), newBuffer(e, 1).random(3, normal)
+		gamma, beta, stats := make([]float32, e.C), make([]float32, e.C), make([]float32, n.StatsLen())
+		n.Forward(dz.view(), x.view(), gamma, beta, stats)
+		for b.Loop() {
+			n.Backward(dx.view(), dz.view(), dy.view(), x.view(), gamma, beta, stats, nil, nil, true)
+		}
+		b.SetBytes(int64(7 * 4 * e.C * e.H * e.W * Lanes))
+	})
 }
 
 func BenchmarkSoftmax(b *testing.B) {

@@ -134,7 +134,7 @@ func Conv(dst, x, w, bias []float32, s *ConvSpec, accumulate bool) {
 	}
 	// A block of pixels stays in the second-level cache for all output
 	// channels, and bounds the time of one kernel call.
-	block := max(24, 16384/max(1, len(s.k))*3)
+	block := max(12, 16384/max(1, len(s.k))*3)
 	for p := 0; p < len(s.xPixel); p += block {
 		n := min(block, len(s.xPixel)-p)
 		eachTile(s.cout, func(o, size int) {
@@ -162,6 +162,7 @@ type convTile struct {
 
 func (t *convTile) portable(size int) {
 	var acc [8][Lanes]float32
+	var weight [Lanes]float32
 	for p, xp := range t.xPixel {
 		d := t.dst[t.dstPixel[p]:]
 		for o := range size {
@@ -178,10 +179,8 @@ func (t *convTile) portable(size int) {
 		for _, k := range t.k {
 			x := (*[Lanes]float32)(t.x[xp+k:])
 			for o := range size {
-				a, wo := &acc[o], w[o]
-				for l := range a {
-					a[l] = fma32(x[l], wo, a[l])
-				}
+				fillLanes(&weight, w[o])
+				fmaLanes(&acc[o], x, &weight)
 			}
 			w = w[size:]
 		}

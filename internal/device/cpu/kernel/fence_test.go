@@ -136,7 +136,7 @@ func sameBits(t *testing.T, what string, want, got []float32) {
 	}
 }
 
-// levelsBut returns this machine's implementations other than portable, and
+// fastLevels returns this machine's implementations other than portable, and
 // restores the active one at the end of the test.
 func fastLevels(t testing.TB) []string {
 	restore := active

@@ -141,16 +141,20 @@ func runPlane(op planeOp, a *planeArgs) {
 		planeAVX512(op, a)
 	case avx2:
 		second := *a
-		for _, p := range [...]**float32{&second.dst, &second.x, &second.y, &second.v} {
-			if *p != nil {
-				*p = (*float32)(unsafe.Add(unsafe.Pointer(*p), 4*Lanes/2))
-			}
-		}
+		second.dst, second.x, second.y, second.v = upperHalf(a.dst), upperHalf(a.x), upperHalf(a.y), upperHalf(a.v)
 		planeAVX2(op, a)
 		planeAVX2(op, &second)
 	default:
 		runPlanePortable(op, a)
 	}
+}
+
+// upperHalf addresses the upper half of the lanes.
+func upperHalf(p *float32) *float32 {
+	if p == nil {
+		return nil
+	}
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*Lanes/2))
 }
 
 // gradientArgs are the arguments of the kernels on n coordinates of per-example

@@ -76,9 +76,7 @@ func (s *ProductSpec) portable(dst, a, b []float32, accumulate bool) {
 				for x := range s.Cols {
 					av := (*[Lanes]float32)(a[int(s.A[o])+y*s.ARow+x*s.APix:])
 					bv := (*[Lanes]float32)(b[int(s.B[t])+y*s.BRow+x*s.BPix:])
-					for l := range acc {
-						acc[l] = fma32(av[l], bv[l], acc[l])
-					}
+					fmaLanes(&acc, av, bv)
 				}
 			}
 			*d = acc

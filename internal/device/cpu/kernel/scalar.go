@@ -9,12 +9,29 @@ import "math"
 // of two float32 or if the result is subnormal: then fma32Exact decides.
 func fma32(a, b, c float32) float32 {
 	s := float64(float64(a)*float64(b)) + float64(c)
-	bits := math.Float64bits(s)
-	const tail, midpoint, smallest = 1<<29 - 1, 1 << 28, (1023 - 126) << 52
-	if bits&tail != midpoint && bits&^(1<<63) >= smallest {
+	if bits := math.Float64bits(s); bits&tailBits != midpoint && bits&^(1<<63) >= smallestNormal {
 		return float32(s)
 	}
 	return fma32Exact(a, b, c)
+}
+
+const (
+	tailBits       = 1<<29 - 1          // what float32 drops of a float64
+	midpoint       = 1 << 28            // half a unit in float32's last place
+	smallestNormal = (1023 - 126) << 52 // 2⁻¹²⁶, the smallest normal float32
+)
+
+// fmaLanes sets acc = fma32(a, b, acc) in every lane; fma32 is too large for
+// the compiler to inline.
+func fmaLanes(acc, a, b *[Lanes]float32) {
+	for l := range acc {
+		s := float64(float64(a[l])*float64(b[l])) + float64(acc[l])
+		if bits := math.Float64bits(s); bits&tailBits != midpoint && bits&^(1<<63) >= smallestNormal {
+			acc[l] = float32(s)
+		} else {
+			acc[l] = fma32Exact(a[l], b[l], acc[l])
+		}
+	}
 }
 
 // fma32Exact rounds the float64 sum to odd (Boldo, Melquiond 2008, "Emulation
