@@ -1,0 +1,110 @@
+package account
+
+import (
+	"fmt"
+	"math"
+)
+
+// Event is a number of steps of one kind: each a Gaussian mechanism on a
+// Poisson sample.
+type Event struct {
+	SampleRate      float64 // q in [0, 1]; 1: everyone takes part
+	NoiseMultiplier float64 // standard deviation of the noise over the sensitivity
+	Steps           int     // charges, redone steps and reserve included
+}
+
+func (e Event) validate() error {
+	switch {
+	case !(e.SampleRate >= 0 && e.SampleRate <= 1):
+		return fmt.Errorf("the sampling rate is %v, it must lie in [0, 1]", e.SampleRate)
+	case !(e.NoiseMultiplier >= 0 && e.NoiseMultiplier <= math.MaxFloat64):
+		return fmt.Errorf("the noise multiplier is %v, it must be a number that is not negative", e.NoiseMultiplier)
+	case e.Steps < 0:
+		return fmt.Errorf("the number of steps is %d, it must not be negative", e.Steps)
+	}
+	return nil
+}
+
+// RDPEpsilon returns the ε at which the composition of events is (ε, δ)-DP under
+// add/remove-one adjacency, and the Rényi order that proves it. ε is +Inf if no
+// order proves any. The events may come in any order, several may be alike.
+func RDPEpsilon(events []Event, delta float64) (epsilon, order float64, err error) {
+	if err := validateDelta(delta); err != nil {
+		return 0, 0, err
+	}
+	c, err := compose(events)
+	if err != nil {
+		return 0, 0, err
+	}
+	epsilon, order = c.epsilon(delta)
+	return epsilon, order, nil
+}
+
+func validateDelta(delta float64) error {
+	if !(delta > 0 && delta < 1) {
+		return fmt.Errorf("delta is %v, it must lie in (0, 1)", delta)
+	}
+	return nil
+}
+
+// curve is a Rényi divergence at several orders.
+type curve struct{ orders, divergence []float64 }
+
+func compose(events []Event) (curve, error) {
+	return composeAt(orders(), events)
+}
+
+func composeAt(orders []float64, events []Event) (curve, error) {
+	type kind struct{ q, sigma float64 }
+	steps := map[kind]int{}
+	var kinds []kind // in order of appearance, so that sums are reproducible
+	for i, e := range events {
+		if err := e.validate(); err != nil {
+			return curve{}, fmt.Errorf("event %d: %w", i+1, err)
+		}
+		k := kind{e.SampleRate, e.NoiseMultiplier}
+		if _, seen := steps[k]; !seen {
+			kinds = append(kinds, k)
+		}
+		steps[k] += e.Steps
+	}
+	c := curve{orders, make([]float64, len(orders))}
+	for _, k := range kinds {
+		if steps[k] > 0 {
+			c = c.plus(k.q, k.sigma, steps[k])
+		}
+	}
+	return c, nil
+}
+
+// plus returns c composed with further steps: divergences of one order add up.
+func (c curve) plus(q, sigma float64, steps int) curve {
+	sum := make([]float64, len(c.orders))
+	for i, a := range c.orders {
+		sum[i] = c.divergence[i] + float64(steps)*rdp(q, sigma, a)
+	}
+	return curve{c.orders, sum}
+}
+
+// epsilon converts the curve at δ and returns the least ε with its order.
+//
+// At one order it is Proposition 12 of Canonne, Kamath, Steinke 2020,
+//
+//	ε = ε(α) + log((α-1)/α) - log(δα)/(α-1),
+//
+// or zero where the total variation distance is at most δ, by Bretagnolle and
+// Huber: TV ≤ √(1-exp(-KL)), and the Kullback-Leibler divergence is at most ε(α).
+func (c curve) epsilon(delta float64) (epsilon, order float64) {
+	epsilon, order = math.Inf(1), c.orders[0]
+	for i, a := range c.orders {
+		d := c.divergence[i]
+		e := math.Max(0, d+math.Log1p(-1/a)-math.Log(delta*a)/(a-1))
+		if -math.Expm1(-d) <= delta*delta*(1-inflation) {
+			e = 0
+		}
+		if e < epsilon {
+			epsilon, order = e, a
+		}
+	}
+	return epsilon * (1 + inflation), order
+}
