@@ -26,25 +26,11 @@ func Axpy(e Extent, dst View, s float32, x View) {
 	walk(opAxpy, e, dst, x, View{}, &v[0])
 }
 
-// AxpyLanes sets dst = fma(s[lane], x, dst).
-func AxpyLanes(e Extent, dst View, s []float32, x View) {
-	check2(e, dst, x)
-	checkLen("lane factors", len(s), Lanes)
-	walk(opAxpy, e, dst, x, View{}, &s[0])
-}
-
 // Scale sets dst = s·x; dst may be x.
 func Scale(e Extent, dst View, s float32, x View) {
 	check2(e, dst, x)
 	v := broadcast(s)
 	walk(opScale, e, dst, x, View{}, &v[0])
-}
-
-// ScaleLanes sets dst = s[lane]·x; dst may be x.
-func ScaleLanes(e Extent, dst View, s []float32, x View) {
-	check2(e, dst, x)
-	checkLen("lane factors", len(s), Lanes)
-	walk(opScale, e, dst, x, View{}, &s[0])
 }
 
 // AddChannels sets dst[c] = x[c] + v[c] at every pixel, where v[c*stride +

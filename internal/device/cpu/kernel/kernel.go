@@ -32,11 +32,6 @@ type View struct {
 	Row  int
 }
 
-// Dense is the view of a buffer without halo.
-func Dense(data []float32, e Extent) View {
-	return View{Data: data, Chan: e.H * e.W * Lanes, Row: e.W * Lanes}
-}
-
 // check panics unless the view holds all of e.
 func (v View) check(name string, e Extent) {
 	if v.Chan < 0 || v.Row < 0 {

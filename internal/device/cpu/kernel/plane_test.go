@@ -45,9 +45,7 @@ var planeCases = []planeCase{
 	{name: "add", run: func(e Extent, o operands) { Add(e, o.dst.view(), o.x.view(), o.y.view()) }},
 	{name: "add in place", run: func(e Extent, o operands) { Add(e, o.dst.view(), o.dst.view(), o.y.view()) }},
 	{name: "axpy", run: func(e Extent, o operands) { Axpy(e, o.dst.view(), 0.3, o.x.view()) }},
-	{name: "axpy lanes", run: func(e Extent, o operands) { AxpyLanes(e, o.dst.view(), o.v, o.x.view()) }},
 	{name: "scale", run: func(e Extent, o operands) { Scale(e, o.dst.view(), 0.3, o.x.view()) }},
-	{name: "scale lanes", run: func(e Extent, o operands) { ScaleLanes(e, o.dst.view(), o.v, o.x.view()) }},
 	{name: "add channels", run: func(e Extent, o operands) { AddChannels(e, o.dst.view(), o.x.view(), o.v, Lanes) }},
 	{name: "silu", run: func(e Extent, o operands) { SiLU(e, o.dst.view(), o.x.view()) }},
 	{name: "silu backward", run: func(e Extent, o operands) { SiLUBackward(e, o.dst.view(), o.y.view(), o.x.view(), false) }},
@@ -175,9 +173,7 @@ func TestElementwise(t *testing.T) {
 		"add":                   func(d, x, y, v float64) float64 { return x + y },
 		"add in place":          func(d, x, y, v float64) float64 { return d + y },
 		"axpy":                  func(d, x, y, v float64) float64 { return d + 0.3*x },
-		"axpy lanes":            func(d, x, y, v float64) float64 { return d + v*x },
 		"scale":                 func(d, x, y, v float64) float64 { return 0.3 * x },
-		"scale lanes":           func(d, x, y, v float64) float64 { return v * x },
 		"silu":                  func(d, x, y, v float64) float64 { return silu64(x) },
 		"silu backward":         func(d, x, y, v float64) float64 { return y * slope64(x) },
 		"silu backward add":     func(d, x, y, v float64) float64 { return d + y*slope64(x) },
@@ -308,15 +304,15 @@ func TestEmptyExtents(t *testing.T) {
 
 func TestShapeMisusePanics(t *testing.T) {
 	e := Extent{2, 3, 4}
-	good := Dense(make([]float32, 2*3*4*Lanes), e)
-	short := Dense(make([]float32, 2*3*4*Lanes-1), e)
+	dense := func(n int) View { return View{Data: make([]float32, n), Chan: 3 * 4 * Lanes, Row: 4 * Lanes} }
+	good, short := dense(2*3*4*Lanes), dense(2*3*4*Lanes-1)
 	for name, f := range map[string]func(){
 		"short dst":      func() { Add(e, short, good, good) },
 		"short x":        func() { SiLU(e, good, short) },
 		"short y":        func() { Add(e, good, good, short) },
 		"negative":       func() { Copy(e, good, View{Data: good.Data, Chan: -1, Row: 64}) },
 		"short vector":   func() { AddChannels(e, good, good, make([]float32, Lanes), Lanes) },
-		"short factors":  func() { ScaleLanes(e, good, make([]float32, 15), good) },
+		"short factors":  func() { ScaledDifference(e, good, good, good, make([]float32, 15), false) },
 		"groups":         func() { GroupNorm{Extent: e, Groups: 3}.Forward(good, good, nil, nil, nil) },
 		"narrow softmax": func() { Softmax(good.Data, 2, 3, 2*Lanes, 1) },
 		"lanes":          func() { SumLanes(make([]float32, 2), make([]float32, 31)) },
