@@ -36,7 +36,7 @@ func Calibrate(targetEpsilon, delta, q float64, steps int, fixed []Event) (sigma
 		return 0, fmt.Errorf("the other phases alone cost epsilon %.4g, more than the target of %.4g", epsilon, targetEpsilon)
 	}
 	fits := func(sigma float64) bool {
-		epsilon, _ := rest.plus(q, sigma, steps).epsilon(delta)
+		epsilon, _ := rest.plus(kind{q, sigma}.divergences(), steps).epsilon(delta)
 		return epsilon <= targetEpsilon
 	}
 	hi := 1.0

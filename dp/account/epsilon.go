@@ -3,6 +3,7 @@ package account
 import (
 	"fmt"
 	"math"
+	"sync"
 )
 
 // Event is a number of steps of one kind: each a Gaussian mechanism on a
@@ -47,20 +48,40 @@ func validateDelta(delta float64) error {
 	return nil
 }
 
-// curve is a Rényi divergence at several orders.
-type curve struct{ orders, divergence []float64 }
+// kind is what steps of one kind have in common.
+type kind struct{ q, sigma float64 }
 
-func compose(events []Event) (curve, error) {
-	return composeAt(orders(), events)
+// divergences returns the Rényi divergences of one step at orders.
+func (k kind) divergences() curve {
+	c := make(curve, len(orders))
+	for i, a := range orders {
+		c[i] = rdp(k.q, k.sigma, a)
+	}
+	return c
 }
 
-func composeAt(orders []float64, events []Event) (curve, error) {
-	type kind struct{ q, sigma float64 }
+// remembered holds the divergences of kinds that were composed: a running
+// training asks for ε after every step, always of the same few kinds.
+var remembered sync.Map // kind → curve
+
+func (k kind) remember() curve {
+	if c, ok := remembered.Load(k); ok {
+		return c.(curve)
+	}
+	c := k.divergences()
+	remembered.Store(k, c)
+	return c
+}
+
+// curve is a Rényi divergence at each of orders.
+type curve []float64
+
+func compose(events []Event) (curve, error) {
 	steps := map[kind]int{}
 	var kinds []kind // in order of appearance, so that sums are reproducible
 	for i, e := range events {
 		if err := e.validate(); err != nil {
-			return curve{}, fmt.Errorf("event %d: %w", i+1, err)
+			return nil, fmt.Errorf("event %d: %w", i+1, err)
 		}
 		k := kind{e.SampleRate, e.NoiseMultiplier}
 		if _, seen := steps[k]; !seen {
@@ -68,22 +89,22 @@ func composeAt(orders []float64, events []Event) (curve, error) {
 		}
 		steps[k] += e.Steps
 	}
-	c := curve{orders, make([]float64, len(orders))}
+	sum := make(curve, len(orders))
 	for _, k := range kinds {
 		if steps[k] > 0 {
-			c = c.plus(k.q, k.sigma, steps[k])
+			sum = sum.plus(k.remember(), steps[k])
 		}
 	}
-	return c, nil
+	return sum, nil
 }
 
 // plus returns c composed with further steps: divergences of one order add up.
-func (c curve) plus(q, sigma float64, steps int) curve {
-	sum := make([]float64, len(c.orders))
-	for i, a := range c.orders {
-		sum[i] = c.divergence[i] + float64(steps)*rdp(q, sigma, a)
+func (c curve) plus(step curve, steps int) curve {
+	sum := make(curve, len(c))
+	for i := range c {
+		sum[i] = c[i] + float64(steps)*step[i]
 	}
-	return curve{c.orders, sum}
+	return sum
 }
 
 // epsilon converts the curve at δ and returns the least ε with its order.
@@ -95,9 +116,13 @@ func (c curve) plus(q, sigma float64, steps int) curve {
 // or zero where the total variation distance is at most δ, by Bretagnolle and
 // Huber: TV ≤ √(1-exp(-KL)), and the Kullback-Leibler divergence is at most ε(α).
 func (c curve) epsilon(delta float64) (epsilon, order float64) {
-	epsilon, order = math.Inf(1), c.orders[0]
-	for i, a := range c.orders {
-		d := c.divergence[i]
+	return convert(orders, c, delta)
+}
+
+func convert(orders []float64, c curve, delta float64) (epsilon, order float64) {
+	epsilon, order = math.Inf(1), orders[0]
+	for i, a := range orders {
+		d := c[i]
 		e := math.Max(0, d+math.Log1p(-1/a)-math.Log(delta*a)/(a-1))
 		if -math.Expm1(-d) <= delta*delta*(1-inflation) {
 			e = 0

@@ -10,9 +10,9 @@ const inflation = 1e-9
 // longer computed; the divergence without sampling is an upper bound.
 const weakNoise = 0.1
 
-// orders returns the Rényi orders that are tried: dp_accounting's default set
-// and some more where large data sets and tiny δ need them.
-func orders() []float64 {
+// orders are the Rényi orders that are tried: dp_accounting's default set and
+// some more where large data sets and tiny δ need them.
+var orders = func() []float64 {
 	var set []float64
 	for i := 1; i < 100; i++ {
 		set = append(set, 1+float64(i)/10)
@@ -21,7 +21,7 @@ func orders() []float64 {
 		set = append(set, a)
 	}
 	return append(set, 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 2048, 4096)
-}
+}()
 
 // rdp returns an upper bound on the Rényi divergence of the given order,
 // ε(α) = log(A_α)/(α-1), of one step of the Gaussian mechanism with noise
