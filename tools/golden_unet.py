@@ -18,12 +18,13 @@ model/adapter/testdata/VARIANT.safetensors holds, for adapters on that base:
 """
 
 import os
+import tempfile
 
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.embeddings import get_timestep_embedding
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 BATCH = 3
@@ -205,10 +206,9 @@ def write_adapter(name, model, batch, spec):
             p.requires_grad_(True)
             p.copy_(half(0.3 * torch.randn_like(p)))
     if spec.get("peft"):
-        model.save_pretrained("/tmp/golden_unet_peft")
-        from safetensors.torch import load_file
-
-        saved = load_file("/tmp/golden_unet_peft/adapter_model.safetensors")
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            saved = load_file(f"{folder}/adapter_model.safetensors")
         save_file({k: v.half() for k, v in saved.items()}, f"model/adapter/testdata/{name}_peft.safetensors")
     prediction = predict(model, batch, label)
     golden = {f"adapter.{n}": p for n, p in named} | dict(prediction=prediction)

@@ -107,7 +107,8 @@ func FromTensors(c Config, tensors []safetensors.Tensor) (*Base, error) {
 	return b, nil
 }
 
-// Tensor returns the values of a tensor, nil if the base has none of the name.
+// Tensor returns the values of a tensor, shared with the base; nil if it has
+// none of the name.
 func (b *Base) Tensor(name string) []float32 { return b.tensors[name] }
 
 // Parameters lists the base's tensors in the order of the flat vector.

@@ -18,11 +18,16 @@ var variants = []string{"plain", "ddpm", "prototype", "levels"}
 func load(t testing.TB, variant string) (*unet.Base, unettest.Golden) {
 	t.Helper()
 	folder := filepath.Join("testdata", variant)
+	return loadFolder(t, folder), unettest.Read(t, filepath.Join(folder, "golden.safetensors"))
+}
+
+func loadFolder(t testing.TB, folder string) *unet.Base {
+	t.Helper()
 	base, err := unet.LoadBase(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base, unettest.Read(t, filepath.Join(folder, "golden.safetensors"))
+	return base
 }
 
 func everything(unet.Module) bool { return true }
