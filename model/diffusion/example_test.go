@@ -197,3 +197,20 @@ func TestImpossiblePreparationsAreRefused(t *testing.T) {
 		t.Error("a copy beyond the counter was accepted")
 	}
 }
+
+func BenchmarkPrepare28(b *testing.B) {
+	tables, err := NewTables(Cosine, 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := &Preparation{
+		Tables: tables, Prediction: Velocity, Codec: Codec{Image: device.Shape{C: 1, H: 28, W: 28}, Factor: 2},
+		Times: Fractions(0.35, 0.95, 1000), Mix: LabelDrop(0.1), NoLabel: 10,
+	}
+	d, e, image := draws.New(draws.SeedKey(1, "")), p.NewExample(), testImage(p.Codec)
+	for i := range b.N {
+		if err := p.Prepare(e, d, uint64(i), 0, image, 1, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

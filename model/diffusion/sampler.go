@@ -84,7 +84,8 @@ func (s *Sampler) Sample(ctx context.Context, d *Denoiser, requests []Request, o
 		}
 		return nil
 	})
-	for range max(s.Threads, 1) {
+	needed := (len(requests) + d.Lanes - 1) / d.Lanes
+	for range min(max(s.Threads, 1), needed) {
 		g.Go(func() error {
 			group, err := newGroup(s, d, steps)
 			if err != nil {

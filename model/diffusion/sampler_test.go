@@ -250,6 +250,9 @@ func TestSamplingStopsOnErrors(t *testing.T) {
 	if err := s.Sample(context.Background(), d, requests, discard); err == nil {
 		t.Error("a prototype of another size was accepted")
 	}
+	if err := s.Sample(context.Background(), d, nil, discard); err != nil {
+		t.Errorf("no requests: %v", err)
+	}
 	d.Time = d.Time[:10]
 	if err := s.Sample(context.Background(), d, nil, discard); err == nil {
 		t.Error("a time table of another length was accepted")
