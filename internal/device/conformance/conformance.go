@@ -282,7 +282,8 @@ func (f *fixture) poisoned(t *testing.T, s device.Stream) {
 	other := f.perExample(t)
 	p, ok := other.(Poisoner)
 	if !ok {
-		t.Skip("the streams of this device cannot poison their memory")
+		t.Log("not checked: the streams of this device cannot poison their memory")
+		return
 	}
 	f.setAll(t, other)
 	p.Poison()
