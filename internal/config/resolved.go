@@ -1,0 +1,39 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/goccy/go-yaml"
+)
+
+// Resolved is the run as a config file that names every key: it gives the same
+// run, whatever the defaults become.
+func (r *RunSpec) Resolved() []byte { return marshal(r) }
+
+// Resolved is the pre-training as a config file that names every key.
+func (p *PretrainSpec) Resolved() []byte { return marshal(p) }
+
+// Hash identifies what the run computes: all keys but those that say how
+// (workers, checkpoint_every), which may change when it is resumed.
+func (r *RunSpec) Hash() string {
+	what := *r
+	what.Workers, what.CheckpointEvery = Workers{}, 0
+	return hash(what.Resolved())
+}
+
+// Hash identifies what the pre-training computes.
+func (p *PretrainSpec) Hash() string { return hash(p.Resolved()) }
+
+func marshal(spec any) []byte {
+	b, err := yaml.Marshal(spec)
+	if err != nil {
+		panic(err) // plain structs always encode
+	}
+	return b
+}
+
+func hash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
