@@ -3,9 +3,9 @@ package pipeline
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/floatbits"
 	"github.com/dploda/dploda/internal/optim"
 	"github.com/dploda/dploda/model/prototype"
 	"github.com/dploda/dploda/worker/task"
@@ -60,7 +60,7 @@ func (l *adapterLearner) MarshalState() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := appendSection(nil, appendFloats(nil, l.weights))
+	out := appendSection(nil, floatbits.Append(nil, l.weights))
 	return appendSection(appendSection(out, moments), average), nil
 }
 
@@ -70,17 +70,13 @@ func (l *adapterLearner) UnmarshalState(state []byte) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint of the fine-tuning: %w", err)
 	}
-	if len(sections[0]) != 4*len(l.weights) {
-		return fmt.Errorf("checkpoint of %d weights, the adapter has %d", len(sections[0])/4, len(l.weights))
-	}
 	if err := l.optimizer.UnmarshalState(sections[1]); err != nil {
 		return err
 	}
 	if err := l.average.UnmarshalState(sections[2]); err != nil {
 		return err
 	}
-	readFloats(l.weights, sections[0])
-	return nil
+	return floatbits.Read(l.weights, sections[0])
 }
 
 // prototypeLearner turns the released sums of the prototypes phase into
@@ -141,17 +137,4 @@ func readSections(data []byte, n int) ([][]byte, error) {
 		return nil, fmt.Errorf("%d bytes after the last section", len(data))
 	}
 	return sections, nil
-}
-
-func appendFloats(out []byte, values []float32) []byte {
-	for _, v := range values {
-		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
-	}
-	return out
-}
-
-func readFloats(dst []float32, data []byte) {
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
 }

@@ -38,7 +38,6 @@ func (quiet) Note(string)       {}
 // meter estimates a stage's rate and the time left from the moments at which
 // its counts were reported.
 type meter struct {
-	start   time.Time
 	now     func() time.Time
 	last    time.Time
 	perUnit float64 // smoothed seconds a unit
@@ -49,9 +48,9 @@ type meter struct {
 // since the time of a single private step tells of its realised batch size.
 const smoothing = 20
 
-func newMeter(now func() time.Time) *meter {
-	t := now()
-	return &meter{start: t, last: t, now: now}
+// newMeter begins at done units.
+func newMeter(now func() time.Time, done int) *meter {
+	return &meter{now: now, last: now(), done: done}
 }
 
 // advance records that done units are finished and returns seconds a unit, or

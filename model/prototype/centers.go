@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/dploda/dploda/internal/floatbits"
 )
 
 // Centers are the prototypes after some rounds. The zero round (no sums seen)
@@ -158,10 +160,7 @@ func (c *Centers) MarshalBinary() ([]byte, error) {
 	for _, v := range []int{c.Spec.Classes, c.Spec.Clusters, c.Spec.Side, c.Spec.Rounds, c.Round} {
 		out = binary.LittleEndian.AppendUint32(out, uint32(v))
 	}
-	for _, v := range append(append([]float32{}, c.Pixels...), c.Weights...) {
-		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
-	}
-	return out, nil
+	return floatbits.Append(floatbits.Append(out, c.Pixels), c.Weights), nil
 }
 
 // UnmarshalBinary reads what MarshalBinary wrote; the Spec in it must be ours.
@@ -175,12 +174,9 @@ func (c *Centers) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("prototypes of shape %+v, want %+v", got, c.Spec)
 	}
 	c.Round = word(4)
-	for i := range c.Pixels {
-		c.Pixels[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[20+4*i:]))
-	}
 	at := 20 + 4*len(c.Pixels)
-	for i := range c.Weights {
-		c.Weights[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[at+4*i:]))
+	if err := floatbits.Read(c.Pixels, data[20:at]); err != nil {
+		return err
 	}
-	return nil
+	return floatbits.Read(c.Weights, data[at:])
 }

@@ -6,7 +6,8 @@ package task
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
+
+	"github.com/dploda/dploda/internal/floatbits"
 )
 
 // EncodeParameters is what the fine-tuning phase publishes before each step:
@@ -16,10 +17,7 @@ func EncodeParameters(centers []byte, weights []float32) []byte {
 	out := make([]byte, 0, 4+len(centers)+4*len(weights))
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(centers)))
 	out = append(out, centers...)
-	for _, w := range weights {
-		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(w))
-	}
-	return out
+	return floatbits.Append(out, weights)
 }
 
 // DecodeParameters reads what EncodeParameters wrote, for exactly len(weights)
@@ -29,8 +27,5 @@ func DecodeParameters(data []byte, weights []float32) (centers []byte, err error
 		return nil, fmt.Errorf("published parameters of %d bytes do not hold %d weights", len(data), len(weights))
 	}
 	n := 4 + int(binary.LittleEndian.Uint32(data))
-	for i := range weights {
-		weights[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[n+4*i:]))
-	}
-	return data[4:n], nil
+	return data[4:n], floatbits.Read(weights, data[n:])
 }

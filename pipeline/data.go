@@ -1,0 +1,75 @@
+package pipeline
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/dataset/drawn"
+	"github.com/dploda/dploda/internal/config"
+)
+
+// publicClasses is the number of characters that drawn public data have.
+func publicClasses(d config.Data) int { return d.Classes }
+
+// openTrain opens the images to train on. folder, if given, takes the place of
+// the config's.
+func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
+	switch d.Kind {
+	case "drawn-private":
+		return drawn.Shapes(d.Seed, d.TrainImages), nil
+	case "drawn-public":
+		return drawn.NewAlphabet(d.Seed, publicClasses(d)).Draw(d.TrainImages), nil
+	}
+	folder, err := dataFolder(d, folder)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.Images) > 0 {
+		return dataset.OpenIdxFiles(inFolder(folder, d.Images), inFolder(folder, d.Labels), d.ClassNames)
+	}
+	return dataset.OpenIdx(folder, dataset.Train, d.ClassNames)
+}
+
+// openTest opens the real held-out images. Only data declared public have
+// exact accuracies, so nothing else opens it.
+func openTest(d config.Data, folder string) (dataset.Dataset, error) {
+	if d.Kind == "drawn-private" {
+		// The generator's seeds are independent: the next one draws others.
+		return drawn.Shapes(d.Seed+1, d.TestImages), nil
+	}
+	folder, err := dataFolder(d, folder)
+	if err != nil {
+		return nil, err
+	}
+	return dataset.OpenIdx(folder, dataset.Test, d.ClassNames)
+}
+
+func dataFolder(d config.Data, folder string) (string, error) {
+	if folder == "" {
+		folder = d.Folder
+	}
+	if folder == "" {
+		return "", fmt.Errorf("the config reads images from a folder but names none: give --data DIR or data.folder")
+	}
+	return filepath.Abs(folder)
+}
+
+func inFolder(folder string, names []string) []string {
+	paths := make([]string, len(names))
+	for i, n := range names {
+		paths[i] = filepath.Join(folder, n)
+	}
+	return paths
+}
+
+// exportDrawn writes the demo's drawn sets under MNIST's file names.
+func exportDrawn(d config.Data, folder string, train, test dataset.Dataset) error {
+	if d.Kind != "drawn-private" {
+		return fmt.Errorf("--export-data writes drawn data; the data of kind %s are files already", d.Kind)
+	}
+	if err := dataset.WriteIdx(folder, dataset.Train, train); err != nil {
+		return err
+	}
+	return dataset.WriteIdx(folder, dataset.Test, test)
+}

@@ -1,0 +1,250 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/dploda/dploda/checkpoint"
+	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/internal/config"
+	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/internal/optim"
+	"github.com/dploda/dploda/internal/floatbits"
+	"github.com/dploda/dploda/model/diffusion"
+	"github.com/dploda/dploda/model/draws"
+	"github.com/dploda/dploda/model/unet"
+)
+
+// PretrainOptions are what a pre-training takes besides its config.
+type PretrainOptions struct {
+	Out     string // the base's folder
+	Data    string // takes the place of the config's folder
+	Threads int    // 0: all cores
+}
+
+// pretrainState is the checkpoint's name in the base's folder; it goes away
+// when the base is complete.
+const pretrainState = "pretrain.state"
+
+// checkpointSteps is how often a pre-training saves what it has.
+const checkpointSteps = 250
+
+// Pretrain trains a base on public images and writes its folder. An
+// interrupted one goes on from its last checkpoint.
+func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptions, obs Observer) error {
+	if _, err := os.Stat(filepath.Join(opts.Out, unet.ConfigFile)); err == nil {
+		return fmt.Errorf("%s holds a finished base; choose another --out", opts.Out)
+	}
+	if err := os.MkdirAll(opts.Out, 0o755); err != nil {
+		return err
+	}
+	if opts.Threads < 1 {
+		opts.Threads = runtime.NumCPU()
+	}
+	obs.Stage("read the public images")
+	data, err := openTrain(spec.Data, opts.Data)
+	if err != nil {
+		return err
+	}
+	p, err := newPretrainer(spec, data)
+	if err != nil {
+		return err
+	}
+	if err := p.compile(newDevice(), opts.Threads); err != nil {
+		return err
+	}
+	state := filepath.Join(opts.Out, pretrainState)
+	begin, err := p.load(state, spec.Hash())
+	if err != nil {
+		return err
+	}
+	if begin > 0 {
+		obs.Note(fmt.Sprintf("going on from step %d", begin))
+	}
+	obs.Stage("pre-train")
+	if err := p.train(ctx, begin, state, spec.Hash(), obs); err != nil {
+		return err
+	}
+	base, err := p.averaged()
+	if err != nil {
+		return err
+	}
+	if err := base.Save(opts.Out); err != nil {
+		return err
+	}
+	obs.Note(fmt.Sprintf("base of %d parameters in %s", len(p.weights), opts.Out))
+	return os.Remove(state)
+}
+
+// newPretrainer builds the network and everything that its steps need.
+func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer, error) {
+	c, h, w := data.Shape()
+	traits := Traits{
+		Format: 1, Image: [3]int{c, h, w}, Unshuffle: spec.Codec.Unshuffle, PrototypeChannel: spec.PrototypeChannel,
+		Prediction: diffusion.Velocity, Schedule: diffusion.Cosine, Timesteps: 1000,
+		PublicData: spec.Name, ImagesSeen: spec.Train.Images, ConfigHash: spec.Hash(),
+	}
+	if spec.Prediction == "epsilon" {
+		traits.Prediction = diffusion.Epsilon
+	}
+	if spec.Schedule == "linear" {
+		traits.Schedule = diffusion.Linear
+	}
+	base := &Base{Traits: traits}
+	codec := base.Codec()
+	if err := codec.Validate(); err != nil {
+		return nil, err
+	}
+	network, err := pretrainConfig(spec.UNet, codec.Grid(), base.PrototypeChannels(), len(data.Classes()))
+	if err != nil {
+		return nil, err
+	}
+	d := draws.New(draws.SeedKey(spec.Seed, "pretrain"))
+	if base.Base, err = unet.NewBase(network, d); err != nil {
+		return nil, err
+	}
+	tables, times, err := base.Schedule()
+	if err != nil {
+		return nil, err
+	}
+	m := spec.Train.ConditionMix
+	p := &pretrainer{
+		base: base, data: data, time: times, draws: d, batch: spec.Train.Batch, weights: base.Flat(),
+		preparation: &diffusion.Preparation{
+			Tables: tables, Prediction: traits.Prediction, Codec: codec, Times: diffusion.Range{From: 0, To: traits.Timesteps},
+			Mix:     diffusion.Mix{None: m.None, Class: m.Class, Both: m.Both, Prototype: m.Prototype},
+			NoLabel: len(data.Classes()), PrototypeChannels: base.PrototypeChannels(),
+		},
+	}
+	if err := p.preparation.Validate(); err != nil {
+		return nil, err
+	}
+	if base.PrototypeChannel() {
+		p.flow = newPublicPrototypes(data, codec.Grid().H)
+	}
+	steps := max(1, spec.Train.Images/spec.Train.Batch)
+	if p.rates, err = (optim.Schedule{Shape: optim.Cosine, Peak: spec.Train.LearningRate, WarmUp: spec.Train.Warmup, Steps: steps}).Table(); err != nil {
+		return nil, err
+	}
+	adam := optim.DefaultAdam()
+	adam.WeightDecay = float32(spec.Train.WeightDecay)
+	if p.optimizer, err = optim.NewAdam(len(p.weights), adam); err != nil {
+		return nil, err
+	}
+	p.average, err = optim.NewEMA(p.weights, float32(spec.Train.EMA))
+	return p, err
+}
+
+// pretrainConfig is UNet2DModel's config for a network of the given grid.
+func pretrainConfig(u config.UNet, grid device.Shape, prototypes, classes int) (unet.Config, error) {
+	keys, err := json.Marshal(u) // in config.json's own names
+	if err != nil {
+		return unet.Config{}, err
+	}
+	c, _, err := unet.ParseConfig(keys)
+	if err != nil {
+		return c, err
+	}
+	if u.SampleSize != grid.H || u.SampleSize != grid.W {
+		return c, fmt.Errorf("unet.sample_size is %d, but the images become %dx%d after codec.unshuffle", u.SampleSize, grid.H, grid.W)
+	}
+	c.InChannels, c.OutChannels = grid.C+prototypes, grid.C
+	c.NumClassEmbeds = classes + 1
+	return c, c.Validate()
+}
+
+// train takes the steps from begin on and saves the state now and then, and
+// when it is stopped.
+func (p *pretrainer) train(ctx context.Context, begin int, state, hash string, obs Observer) error {
+	m := newMeter(time.Now, begin)
+	for i := begin; i < len(p.rates); i++ {
+		if err := p.step(ctx, i); err != nil {
+			if ctx.Err() != nil {
+				err = errors.Join(ctx.Err(), p.save(state, hash, i))
+			}
+			return err
+		}
+		progress := Progress{Stage: "pre-train", Done: i + 1, Total: len(p.rates), Unit: "steps"}
+		if perStep := m.advance(i + 1); perStep > 0 {
+			progress.Rate = float64(p.batch) / perStep
+			progress.Left = time.Duration(float64(len(p.rates)-i-1) * perStep * float64(time.Second))
+		}
+		obs.Progress(progress)
+		if (i+1)%checkpointSteps == 0 {
+			if err := p.save(state, hash, i+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// save stores everything that the step numbered next needs.
+func (p *pretrainer) save(path, hash string, next int) error {
+	moments, err := p.optimizer.MarshalState()
+	if err != nil {
+		return err
+	}
+	average, err := p.average.MarshalState()
+	if err != nil {
+		return err
+	}
+	content, err := checkpoint.Encode([]checkpoint.Section{
+		{Name: "config", Data: []byte(hash)},
+		{Name: "step", Data: binary.LittleEndian.AppendUint64(nil, uint64(next))},
+		{Name: "weights", Data: floatbits.Append(nil, p.weights)},
+		{Name: "moments", Data: moments},
+		{Name: "average", Data: average},
+	})
+	if err != nil {
+		return err
+	}
+	return writeFile(path, content)
+}
+
+// load restores a saved state and returns the next step, 0 if there is none.
+func (p *pretrainer) load(path, hash string) (int, error) {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	damaged := func(err error) (int, error) {
+		return 0, fmt.Errorf("%s is damaged; remove it to begin anew: %w", path, err)
+	}
+	sections, err := checkpoint.Decode(content)
+	if err != nil {
+		return damaged(err)
+	}
+	var parts [5][]byte
+	for i, name := range []string{"config", "step", "weights", "moments", "average"} {
+		if parts[i], err = checkpoint.Find(sections, name); err != nil {
+			return damaged(err)
+		}
+	}
+	if string(parts[0]) != hash {
+		return 0, fmt.Errorf("%s belongs to another config; choose another --out", path)
+	}
+	if len(parts[1]) != 8 {
+		return damaged(fmt.Errorf("its step has %d bytes", len(parts[1])))
+	}
+	if err := floatbits.Read(p.weights, parts[2]); err != nil {
+		return damaged(err)
+	}
+	if err := p.optimizer.UnmarshalState(parts[3]); err != nil {
+		return damaged(err)
+	}
+	if err := p.average.UnmarshalState(parts[4]); err != nil {
+		return damaged(err)
+	}
+	return int(binary.LittleEndian.Uint64(parts[1])), nil
+}
