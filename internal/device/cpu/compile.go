@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/dploda/dploda/internal/device"
@@ -31,7 +32,7 @@ type compiler struct {
 	steps   steps
 }
 
-func newCompiler(l *device.OpList) *compiler {
+func newCompiler(l *device.OpList) (*compiler, error) {
 	c := &compiler{list: l, spans: l.Spans()}
 	c.store.params = l.Params()
 	halos := halos(l)
@@ -39,8 +40,26 @@ func newCompiler(l *device.OpList) *compiler {
 		n := newLayout(s, halos[v])
 		c.layouts = append(c.layouts, &n)
 	}
+	if err := c.checkSizes(); err != nil {
+		return nil, err
+	}
 	c.place()
-	return c
+	return c, nil
+}
+
+// checkSizes: the kernels' tables of offsets are of 32 bits.
+func (c *compiler) checkSizes() error {
+	for _, l := range c.layouts {
+		if l.size > math.MaxInt32 {
+			return fmt.Errorf("cpu: a value of %d channels of %dx%d is too large for one buffer; use smaller images or less attention", l.C, l.H, l.W)
+		}
+	}
+	for _, p := range c.store.params {
+		if p.Len() > math.MaxInt32/lanes {
+			return fmt.Errorf("cpu: parameter %q of %d elements is too large", p.Name, p.Len())
+		}
+	}
+	return nil
 }
 
 // halos returns the border that the convolutions of the list need around each

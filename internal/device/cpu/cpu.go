@@ -7,9 +7,7 @@
 // packed for the kernels when they are set.
 package cpu
 
-import (
-	"github.com/dploda/dploda/internal/device"
-)
+import "github.com/dploda/dploda/internal/device"
 
 // New returns the processor as a device.
 func New() device.Device { return processor{} }
@@ -24,7 +22,10 @@ func (processor) Lanes() int { return lanes }
 
 // Compile plans the arena and precomputes the offsets of every op.
 func (processor) Compile(l *device.OpList) (device.Executable, error) {
-	c := newCompiler(l)
+	c, err := newCompiler(l)
+	if err != nil {
+		return nil, err
+	}
 	for i, op := range l.Ops {
 		if err := c.compile(i, op); err != nil {
 			return nil, err

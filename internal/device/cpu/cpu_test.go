@@ -224,6 +224,20 @@ func TestMisuseIsRefused(t *testing.T) {
 	}
 }
 
+// TestHugeValuesAreRefused: before any memory is taken.
+func TestHugeValuesAreRefused(t *testing.T) {
+	b := device.NewBuilder()
+	x := b.Input("x", device.Shape{C: 1, H: 128, W: 128})
+	b.Output("y", b.Attention(x, x, x, 1))
+	l, err := b.Forward()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New().Compile(l); err == nil || !strings.Contains(err.Error(), "too large for one buffer") {
+		t.Errorf("16384² scores: got %v", err)
+	}
+}
+
 // TestBadLanesContributeNothing: a NaN, an Inf or a norm over the limit takes
 // the whole lane out, and no other.
 func TestBadLanesContributeNothing(t *testing.T) {
