@@ -180,7 +180,7 @@ func TestLargeSigma(t *testing.T) {
 
 // The tail beyond 4σ, one draw in 15,787, has its own path.
 func TestTail(t *testing.T) {
-	const n, sigma = 30_000_000, 1000
+	const n, sigma = 10_000_000, 1000
 	counts, expected := make([]float64, 16), make([]float64, 16)
 	tail := func(i int) float64 { // the edges are integers in grid units
 		return n * math.Erfc(((4+float64(i)/8)*sigma-0.5)/sigma/math.Sqrt2)
