@@ -23,11 +23,11 @@ func DefaultAdam() AdamConfig { return AdamConfig{Beta1: 0.9, Beta2: 0.999, Eps:
 func (c AdamConfig) validate() error {
 	switch {
 	case !(c.Beta1 >= 0 && c.Beta1 < 1), !(c.Beta2 >= 0 && c.Beta2 < 1):
-		return fmt.Errorf("Adam's betas must lie in [0, 1), but are %v and %v", c.Beta1, c.Beta2)
+		return fmt.Errorf("the betas of Adam must lie in [0, 1), but are %v and %v", c.Beta1, c.Beta2)
 	case !(c.Eps >= 0), !(c.WeightDecay >= 0), !(c.NoiseVariance >= 0):
-		return fmt.Errorf("Adam's eps (%v), weight decay (%v) and noise variance (%v) must not be negative", c.Eps, c.WeightDecay, c.NoiseVariance)
+		return fmt.Errorf("eps (%v), weight decay (%v) and noise variance (%v) of Adam must not be negative", c.Eps, c.WeightDecay, c.NoiseVariance)
 	case c.NoiseVariance > 0 && !(c.NoiseFloor > 0):
-		return fmt.Errorf("Adam with a noise variance needs a noise floor above 0, but it is %v", c.NoiseFloor)
+		return fmt.Errorf("a noise variance of Adam needs a noise floor above 0, but it is %v", c.NoiseFloor)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func (b *bars) Image(i int) []uint8  { return b.pixels[i] }
 func (b *bars) Label(i int) int      { return b.labels[i] }
 
 func quick(threads int) Config {
-	return Config{Classes: barClasses, Epochs: 8, Batch: 40, LR: 3e-3, Seed: 1, Threads: threads}
+	return Config{Classes: barClasses, Epochs: 6, Batch: 30, LR: 5e-3, Seed: 1, Threads: threads}
 }
 
 func train(t *testing.T, images Images, c Config) *Classifier {
@@ -71,8 +71,8 @@ func predict(t *testing.T, c *Classifier, images Images) []int {
 }
 
 func TestClassifierLearnsWhatCentroidsCannot(t *testing.T) {
-	for _, shape := range []struct{ c, side int }{{1, 8}, {3, 13}} {
-		images, fresh := makeBars(390, shape.c, shape.side, 1), makeBars(201, shape.c, shape.side, 2)
+	for _, shape := range []struct{ c, side int }{{1, 8}, {3, 9}} {
+		images, fresh := makeBars(240, shape.c, shape.side, 1), makeBars(99, shape.c, shape.side, 2)
 		if got := Accuracy(fresh, predict(t, train(t, images, quick(2)), fresh)); got < 0.95 {
 			t.Errorf("%d channels of side %d: accuracy %v on fresh images", shape.c, shape.side, got)
 		}
@@ -86,7 +86,7 @@ func TestClassifierLearnsWhatCentroidsCannot(t *testing.T) {
 func logitBits(t *testing.T, c Config) []uint32 {
 	t.Helper()
 	fresh := makeBars(16, 1, 9, 2)
-	got := train(t, makeBars(100, 1, 9, 1), c)
+	got := train(t, makeBars(50, 1, 9, 1), c)
 	s, err := got.exe.NewStream()
 	if err != nil {
 		t.Fatal(err)
@@ -124,26 +124,26 @@ func TestSameBitsForAnyThreads(t *testing.T) {
 // that the more the network learns the worse it does on them: an early epoch
 // must be chosen.
 func TestHeldOutImagesChooseTheEpoch(t *testing.T) {
-	images, fresh := makeBars(300, 1, 8, 1), makeBars(90, 1, 8, 2)
+	images, fresh := makeBars(240, 1, 8, 1), makeBars(90, 1, 8, 2)
 	c := quick(2)
 	if got := Accuracy(fresh, predict(t, train(t, images, c), fresh)); got < 0.95 {
 		t.Fatalf("accuracy %v after the last epoch", got)
 	}
 	c.HoldOut = 0.3
-	order := draws.New(draws.SeedKey(c.Seed, "classifier")).Stream(math.MaxUint64, 0, draws.Shuffle).Perm(300)
-	for _, i := range order[:90] {
+	order := draws.New(draws.SeedKey(c.Seed, "classifier")).Stream(math.MaxUint64, 0, draws.Shuffle).Perm(240)
+	for _, i := range order[:72] {
 		images.labels[i] = (images.labels[i] + 1) % barClasses
 	}
 	seen := 0
 	c.Observe = func(step, steps int) {
 		seen++
-		if step != seen || steps != 8*6 { // 210 images in batches of 40
-			t.Fatalf("step %d of 48 was announced as %d of %d", seen, step, steps)
+		if step != seen || steps != 6*6 { // 168 images in batches of 30
+			t.Fatalf("step %d of 36 was announced as %d of %d", seen, step, steps)
 		}
 	}
 	chosen := train(t, images, c)
-	if seen != 48 {
-		t.Errorf("%d steps were observed, want 48", seen)
+	if seen != 36 {
+		t.Errorf("%d steps were observed, want 36", seen)
 	}
 	if got := Accuracy(fresh, predict(t, chosen, fresh)); got > 0.9 {
 		t.Errorf("accuracy %v: the held-out images did not choose the epoch", got)
