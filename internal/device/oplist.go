@@ -30,6 +30,7 @@ func (b *Builder) Forward() (*OpList, error) {
 	}
 	l := b.list(NoGradient)
 	l.Ops = plain(needed(b.ops, b.outputValues()))
+	l.fuse()
 	return l, l.check()
 }
 
@@ -52,6 +53,7 @@ func (b *Builder) Gradient(loss Value, mode GradMode) (*OpList, error) {
 		return nil, err
 	}
 	l.Ops, l.Shapes = append(plain(forward), backward...), shapes
+	l.fuse()
 	return l, l.check()
 }
 
@@ -105,8 +107,8 @@ func plain(ops []forwardOp) []Op {
 	return out
 }
 
-// check refuses a list in which a value is read or added to before it is
-// written: a mistake in a rule.
+// check refuses a list in which a value is read before it is written: a mistake
+// in a rule.
 func (l *OpList) check() error {
 	written := make([]bool, len(l.Shapes))
 	for _, in := range l.Inputs {

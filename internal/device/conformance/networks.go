@@ -11,6 +11,7 @@ func networks() []Case {
 		{"small U-Net", smallUNet},
 		{"classifier", classifier},
 		{"residual chains", residualChains},
+		{"sums of convolutions", sumsOfConvolutions},
 	}
 	for seed := range 12 {
 		cases = append(cases, randomNetwork(fmt.Sprintf("random network %d", seed)))
@@ -95,6 +96,21 @@ func residualChains(n Net) device.Value {
 	w := l.Add(l.conv(z, 3, 1, false, device.Pad(0)), z)
 	n.Output("between", z)
 	return compareWithInput(n, l.Add(l.Add(w, w), l.Concat(l.conv(x, 1, 1, true, device.Pad(0)), l.conv(w, 2, 3, false, device.Pad(1)))))
+}
+
+// sumsOfConvolutions has sums that a convolution may take over, and one that it
+// must not: its input is added to in between.
+func sumsOfConvolutions(n Net) device.Value {
+	l := &layers{Net: n}
+	conv := func(x device.Value) device.Value {
+		return l.Conv2D(x, l.param(true, 3, 3, 3, 3), device.NoParam, device.Pad(1))
+	}
+	x := source(n, "x", device.Shape{C: 3, H: 3, W: 4})
+	h := l.SiLU(x)
+	late := conv(h)
+	y := l.Add(conv(x), h)
+	n.Output("sum", l.Add(l.Scale(y, 1), conv(y)))
+	return compareWithInput(n, l.Add(l.Scale(l.Add(y, conv(y)), 2), late))
 }
 
 // randomNetwork draws ops on values drawn from those made so far, so that the

@@ -49,7 +49,7 @@ func TestMemoryIsThePlan(t *testing.T) {
 			}
 			end = max(end, a.offset+a.size)
 			for w, b := range s.executable.layouts[:v] {
-				together := spans[v].First <= spans[w].Last && spans[w].First <= spans[v].Last
+				together := spans[w].First <= spans[w].Last && spans[v].First <= spans[w].Last && spans[w].First <= spans[v].Last
 				if together && a.offset < b.offset+b.size && b.offset < a.offset+a.size {
 					t.Fatalf("values %d and %d live together and overlap", v, w)
 				}
