@@ -122,13 +122,10 @@ func TestSameBitsForAnyThreads(t *testing.T) {
 
 // TestHeldOutImagesChooseTheEpoch gives the held-out images wrong labels, so
 // that the more the network learns the worse it does on them: an early epoch
-// must be chosen.
+// must be chosen. The test above holds that the last epoch is above 0.95.
 func TestHeldOutImagesChooseTheEpoch(t *testing.T) {
 	images, fresh := makeBars(240, 1, 8, 1), makeBars(90, 1, 8, 2)
 	c := quick(2)
-	if got := Accuracy(fresh, predict(t, train(t, images, c), fresh)); got < 0.95 {
-		t.Fatalf("accuracy %v after the last epoch", got)
-	}
 	c.HoldOut = 0.3
 	order := draws.New(draws.SeedKey(c.Seed, "classifier")).Stream(math.MaxUint64, 0, draws.Shuffle).Perm(240)
 	for _, i := range order[:72] {
