@@ -89,6 +89,21 @@ func TestNewIsConservative(t *testing.T) {
 	})
 }
 
+// 0.1 is a little more than a tenth as a float64: ten times that is above 1.
+func TestCeilProductIsExact(t *testing.T) {
+	for _, c := range []struct {
+		z     float64
+		delta int64
+	}{{0.1, 10}, {1. / 3, 3}, {0.7, 10}, {1.1, 10}, {1.1, 2_000_000}, {1, 7}, {math.Nextafter(1, 2), 1 << 30}, {math.Nextafter(1, 0), 1 << 30}} {
+		product := new(big.Rat).SetFloat64(c.z)
+		product.Mul(product, new(big.Rat).SetInt64(c.delta))
+		got := ceilProduct(c.z, c.delta)
+		if new(big.Rat).SetInt64(got).Cmp(product) < 0 || new(big.Rat).SetInt64(got-1).Cmp(product) >= 0 {
+			t.Errorf("⌈%v·%d⌉ is %d", c.z, c.delta, got)
+		}
+	}
+}
+
 func TestSampleRateRoundsUp(t *testing.T) {
 	for _, threshold := range []uint64{1, 3, 1<<53 - 1, 1 << 53, 1<<53 + 1, 1<<63 + 1, math.MaxUint64} {
 		m := Mechanism{QThreshold: threshold}
