@@ -163,9 +163,10 @@ func promising(characters []*template, all []candidate, n int) []*template {
 	return sorted[:n]
 }
 
+// The characters are those of the shipped base (examples/pretrain-drawn.yaml).
 func TestTheGeneratorsAreApart(t *testing.T) {
 	var characters []*template
-	for _, program := range NewAlphabet(1, 200).programs {
+	for _, program := range NewAlphabet(7, 200).programs {
 		var strokes []line
 		for _, st := range program {
 			strokes = append(strokes, st.flatten())
