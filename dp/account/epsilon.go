@@ -107,7 +107,12 @@ func (c curve) plus(step curve, steps int) curve {
 	return sum
 }
 
-// epsilon converts the curve at δ and returns the least ε with its order.
+// epsilon returns the least ε that the curve proves at δ, with its order.
+func (c curve) epsilon(delta float64) (epsilon, order float64) {
+	return convert(orders, c, delta)
+}
+
+// convert returns the least ε at δ of divergences at the given orders.
 //
 // At one order it is Proposition 12 of Canonne, Kamath, Steinke 2020,
 //
@@ -115,10 +120,6 @@ func (c curve) plus(step curve, steps int) curve {
 //
 // or zero where the total variation distance is at most δ, by Bretagnolle and
 // Huber: TV ≤ √(1-exp(-KL)), and the Kullback-Leibler divergence is at most ε(α).
-func (c curve) epsilon(delta float64) (epsilon, order float64) {
-	return convert(orders, c, delta)
-}
-
 func convert(orders []float64, c curve, delta float64) (epsilon, order float64) {
 	epsilon, order = math.Inf(1), orders[0]
 	for i, a := range orders {

@@ -43,7 +43,7 @@ func newCellTable() *cellTable {
 	t := new(cellTable)
 	used := tailWeight
 	for i := range t.weight {
-		_, hi := boundsAt(i, 0, 64)
+		_, hi := boundsAt(i, 64)
 		w := new(big.Int).Mul(hi, big.NewInt(envelope))
 		t.weight[i] = w.Rsh(w, 64).Uint64() + 1
 		used += int(t.weight[i])
@@ -70,16 +70,15 @@ func newCellTable() *cellTable {
 // acceptance returns the acceptance probability of cell i at the point at/16,
 // in units of 2^-32, rounded down.
 func (t *cellTable) acceptance(i, at int) uint64 {
-	lo, _ := boundsAt(at, 0, 64)
+	lo, _ := boundsAt(at, 64)
 	p := new(big.Int).Mul(lo, big.NewInt(envelope))
 	p.Quo(p, new(big.Int).SetUint64(t.weight[i]))
 	return p.Rsh(p, 32).Uint64()
 }
 
-// boundsAt brackets 2^prec·exp(-y²/2) at y = (i + x/2^xbits)/16 with x = 0.
-func boundsAt(i int, xbits, prec uint) (lo, hi *big.Int) {
-	square := big.NewInt(int64(i) * int64(i))
-	return expNeg(square.Lsh(square, 2*xbits), 2*xbits+2*bodyShift+1, prec)
+// boundsAt brackets 2^prec·exp(-y²/2) at y = i/16.
+func boundsAt(i int, prec uint) (lo, hi *big.Int) {
+	return expNeg(big.NewInt(int64(i)*int64(i)), 2*bodyShift+1, prec)
 }
 
 // margin is the width, in units of 2^-32, around the approximate acceptance

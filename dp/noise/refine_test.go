@@ -218,7 +218,7 @@ func TestDrawTakesTheSlowPath(t *testing.T) {
 	// Acceptance: u shares its first 51 bits with the probability at x = 0; x's
 	// next digits leave the probability a hair below it. u's next bits decide.
 	c := g.bodyCandidate(cell)
-	lo, _ := boundsAt(cell, 0, 128)
+	lo, _ := boundsAt(cell, 128)
 	p := lo.Mul(lo, c.num)
 	p.Quo(p, c.den)
 	u := new(big.Int).Rsh(p, 128-51).Uint64()
