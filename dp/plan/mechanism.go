@@ -154,23 +154,23 @@ func (m Mechanism) validateFields() error {
 	}
 	switch {
 	case m.Everyone && m.QThreshold != 0:
-		return fmt.Errorf("QThreshold is %d, it must be 0 when everyone takes part", m.QThreshold)
+		return fmt.Errorf("field QThreshold is %d, it must be 0 when everyone takes part", m.QThreshold)
 	case !m.Everyone && m.QThreshold == 0:
-		return fmt.Errorf("QThreshold is 0: nobody would ever take part")
+		return fmt.Errorf("field QThreshold is 0: nobody would ever take part")
 	case m.Dim < 1 || m.Dim > maxDim:
-		return fmt.Errorf("Dim is %d, it must lie in [1, %d]", m.Dim, maxDim)
+		return fmt.Errorf("field Dim is %d, it must lie in [1, %d]", m.Dim, maxDim)
 	case m.Delta < 1 || m.Delta > maxWord:
-		return fmt.Errorf("Delta is %d, it must lie in [1, %d]", m.Delta, maxWord)
+		return fmt.Errorf("field Delta is %d, it must lie in [1, %d]", m.Delta, maxWord)
 	case m.SigmaInt < 1 || m.SigmaInt > maxWord:
-		return fmt.Errorf("SigmaInt is %d, it must lie in [1, %d]", m.SigmaInt, maxWord)
+		return fmt.Errorf("field SigmaInt is %d, it must lie in [1, %d]", m.SigmaInt, maxWord)
 	case !(m.ClipNorm >= minClip && m.ClipNorm <= maxClip):
-		return fmt.Errorf("ClipNorm is %v, it must lie in [%g, %g]", m.ClipNorm, minClip, maxClip)
+		return fmt.Errorf("field ClipNorm is %v, it must lie in [%g, %g]", m.ClipNorm, minClip, maxClip)
 	case m.Steps < 1 || m.Steps > maxCharges:
-		return fmt.Errorf("Steps is %d, it must lie in [1, %d]", m.Steps, maxCharges)
+		return fmt.Errorf("field Steps is %d, it must lie in [1, %d]", m.Steps, maxCharges)
 	case m.Reserve < 0 || m.Reserve > maxCharges:
-		return fmt.Errorf("Reserve is %d, it must lie in [0, %d]", m.Reserve, maxCharges)
+		return fmt.Errorf("field Reserve is %d, it must lie in [0, %d]", m.Reserve, maxCharges)
 	case !(m.Divisor > 0) || m.Divisor/m.SampleRate() > maxNominal:
-		return fmt.Errorf("Divisor is %v, it must be positive and stand for at most %d examples", m.Divisor, int64(maxNominal))
+		return fmt.Errorf("field Divisor is %v, it must be positive and stand for at most %d examples", m.Divisor, int64(maxNominal))
 	}
 	return nil
 }
