@@ -28,6 +28,9 @@ type Assignment struct {
 // String names the step and nothing private.
 func (a Assignment) String() string { return fmt.Sprintf("step %d of %s", a.Step, a.Phase) }
 
+// GoString keeps the draw key from %#v.
+func (a Assignment) GoString() string { return a.String() }
+
 // LogValue keeps the draw key out of structured logs.
 func (a Assignment) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
