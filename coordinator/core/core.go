@@ -88,7 +88,7 @@ func (c *Core) take(e Event) []Effect {
 		return c.lose(e)
 	case Failed:
 		if c.members != nil && e.Generation == c.generation {
-			return c.fail(fmt.Sprintf("worker %s: %s", e.Worker, e.Reason))
+			return c.fail(cause(e))
 		}
 	case Sampled:
 		c.busy = false
@@ -130,6 +130,13 @@ func (c *Core) lose(e Lost) []Effect {
 		return nil
 	}
 	return c.abort(fmt.Sprintf("worker %s is gone (%s)", e.Worker, e.Cause))
+}
+
+func cause(e Failed) string {
+	if e.Worker == "" {
+		return e.Reason
+	}
+	return fmt.Sprintf("worker %s: %s", e.Worker, e.Reason)
 }
 
 // fail counts a failed attempt of the running generation.
@@ -226,7 +233,7 @@ func (c *Core) plan() []Effect {
 		return c.save()
 	}
 	if p.Charges >= p.Mechanism.Charges() {
-		return c.finish(fmt.Errorf("%w: all %d charges of phase %q (%d steps and a reserve of %d) are spent after %d steps, because that many steps were redone after crashes",
+		return c.finish(fmt.Errorf("%w: all %d charges of phase %q (%d steps and a reserve of %d) are spent with %d steps released, because the others were lost in crashes",
 			ledger.ErrSpent, p.Charges, p.Mechanism.Phase, p.Mechanism.Steps, p.Mechanism.Reserve, p.Commits))
 	}
 	return c.propose(ProposePlan{Phase: p.Mechanism.Phase, Step: uint64(p.Commits)})

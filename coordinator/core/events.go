@@ -40,9 +40,10 @@ type Joined struct {
 // Lost says that a worker is gone.
 type Lost struct{ Worker, Cause string }
 
-// Failed says that a worker is alive but could not compute its share.
+// Failed says that a worker is alive but could not compute its share, or that
+// the generation failed by no one worker's fault.
 type Failed struct {
-	Worker     string
+	Worker     string // empty for none in particular
 	Generation uint64
 	Reason     string
 }
