@@ -9,17 +9,14 @@ import (
 	"github.com/dploda/dploda/internal/config"
 )
 
-// publicClasses is the number of characters that drawn public data have.
-func publicClasses(d config.Data) int { return d.Classes }
-
 // openTrain opens the images to train on. folder, if given, takes the place of
 // the config's.
 func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 	switch d.Kind {
-	case "drawn-private":
+	case config.KindDrawnPrivate:
 		return drawn.Shapes(d.Seed, d.TrainImages), nil
-	case "drawn-public":
-		return drawn.NewAlphabet(d.Seed, publicClasses(d)).Draw(d.TrainImages), nil
+	case config.KindDrawnPublic:
+		return drawn.NewAlphabet(d.Seed, d.Classes).Draw(d.TrainImages), nil
 	}
 	folder, err := dataFolder(d, folder)
 	if err != nil {
@@ -34,7 +31,7 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 // openTest opens the real held-out images. Only data declared public have
 // exact accuracies, so nothing else opens it.
 func openTest(d config.Data, folder string) (dataset.Dataset, error) {
-	if d.Kind == "drawn-private" {
+	if d.Kind == config.KindDrawnPrivate {
 		// The generator's seeds are independent: the next one draws others.
 		return drawn.Shapes(d.Seed+1, d.TestImages), nil
 	}
@@ -65,11 +62,20 @@ func inFolder(folder string, names []string) []string {
 
 // exportDrawn writes the demo's drawn sets under MNIST's file names.
 func exportDrawn(d config.Data, folder string, train, test dataset.Dataset) error {
-	if d.Kind != "drawn-private" {
+	if d.Kind != config.KindDrawnPrivate {
 		return fmt.Errorf("--export-data writes drawn data; the data of kind %s are files already", d.Kind)
 	}
 	if err := dataset.WriteIdx(folder, dataset.Train, train); err != nil {
 		return err
 	}
 	return dataset.WriteIdx(folder, dataset.Test, test)
+}
+
+// classNames are the classes that a run's config declares; which labels occur
+// is never read off private data.
+func classNames(d config.Data) []string {
+	if d.Kind == config.KindDrawnPrivate {
+		return drawn.ShapeNames()
+	}
+	return d.ClassNames
 }

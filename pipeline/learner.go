@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/internal/floatbits"
@@ -21,6 +22,8 @@ type adapterLearner struct {
 	average   *optim.EMA
 	centers   *prototype.Centers // nil without prototypes; they go out with the weights
 	gradient  []float32          // scratch
+	// updateNorm is the L2 norm of the last released mean gradient.
+	updateNorm float64
 }
 
 // Apply implements coordinator.Learner.
@@ -31,10 +34,13 @@ func (l *adapterLearner) Apply(step uint64, noised []int32) error {
 	if step >= uint64(len(l.rates)) {
 		return fmt.Errorf("step %d of %d", step, len(l.rates))
 	}
-	scale := l.mechanism.MeanScale()
+	scale, square := l.mechanism.MeanScale(), 0.0
 	for i, v := range noised {
-		l.gradient[i] = float32(float64(v) * scale)
+		g := float64(v) * scale
+		l.gradient[i] = float32(g)
+		square += float64(g * g)
 	}
+	l.updateNorm = math.Sqrt(square)
 	if err := l.optimizer.Step(l.weights, l.gradient, l.rates[step]); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ where it was stopped.`,
 			if err != nil {
 				return err
 			}
-			return f.run(cmd, spec, pipeline.RunOptions{ExportData: exportData})
+			return f.run(cmd, spec, pipeline.RunOptions{ExportData: exportData, Demo: true})
 		},
 	}
 	f.register(cmd, "run/demo")

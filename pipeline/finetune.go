@@ -1,0 +1,267 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/dploda/dploda/coordinator"
+	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/ledger"
+	"github.com/dploda/dploda/internal/rundir"
+	"github.com/dploda/dploda/model/prototype"
+	"github.com/dploda/dploda/worker/fleet"
+)
+
+// admittedMark says in the run folder that a ledger was asked to admit the
+// run: from then on the run cannot go on without that ledger.
+const admittedMark = "admitted"
+
+// finetuneStage takes the run through its private phases and saves what they
+// released.
+func (r *run) finetuneStage(ctx context.Context) error {
+	r.obs.Stage("probe: two noiseless steps on public random images")
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
+	start, err := r.startAdapter()
+	if err != nil {
+		return err
+	}
+	m := &model{adapter: start}
+	phases, learner, err := r.phases(m)
+	if err != nil {
+		return err
+	}
+	workers, err := r.startWorkers(ctx)
+	if err != nil {
+		return err
+	}
+	defer workers.close()
+	c, err := r.openCoordinator(ctx, workers.fleet)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	metrics, err := r.folder.Metrics()
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
+	watch := &watcher{run: r, metrics: metrics, learner: learner, coordinator: c}
+	err = c.Run(ctx, phases, watch.observe)
+	watch.end()
+	if err == nil {
+		err = watch.err
+	}
+	if err != nil {
+		return workers.explain(err)
+	}
+	if err := m.adapter.SetFlat(learner.average.Average()); err != nil {
+		return err
+	}
+	if err := r.saveModel(m); err != nil {
+		return err
+	}
+	return r.folder.MarkDone(stageFinetune)
+}
+
+// phases couples the mechanisms with the learners of their sums; m gets the
+// centres that the learners will fill.
+func (r *run) phases(m *model) ([]coordinator.Phase, *adapterLearner, error) {
+	var phases []coordinator.Phase
+	if r.prototypes != nil {
+		m.centers = prototype.New(*r.prototypes)
+		phases = append(phases, coordinator.Phase{
+			Mechanism: r.mechanisms[0], Examples: r.train.Len(),
+			Learner: &prototypeLearner{mechanism: r.mechanisms[0], centers: m.centers},
+		})
+	}
+	learner, err := r.newAdapterLearner(m.adapter, m.centers)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(phases, coordinator.Phase{Mechanism: r.finetune(), Examples: r.train.Len(), Learner: learner}), learner, nil
+}
+
+// openCoordinator opens the site's ledger for this run; a nil fleet serves to
+// read a finished run.
+func (r *run) openCoordinator(ctx context.Context, f fleet.Fleet) (*coordinator.Coordinator, error) {
+	state, err := r.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	b, err := budget(r.spec.Privacy, r.opts.TestSeed != nil)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := hex.DecodeString(r.spec.Hash())
+	if err != nil {
+		return nil, err
+	}
+	c, err := coordinator.Open(ctx, coordinator.Options{
+		StateDir: state, Resume: r.folder.Done(admittedMark), Fleet: f, Arithmetic: r.dev.Kind(), TestSeed: r.opts.TestSeed,
+		Run: coordinator.RunIdentity{
+			ID: ledger.RunID(r.identity.RunID), Domain: r.spec.Name, Spec: ledger.Hash(hash), Budget: b, Phases: r.mechanisms,
+		},
+		Logger: r.log, MinWorkers: r.spec.Workers.Min, CheckpointEvery: r.spec.CheckpointEvery,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, r.folder.MarkDone(admittedMark)
+}
+
+// ledgerView is what the ledger says of this finished run; a copy of the
+// events goes into the run folder.
+func (r *run) ledgerView(ctx context.Context) (ledger.RunView, error) {
+	c, err := r.openCoordinator(ctx, nil)
+	if err != nil {
+		return ledger.RunView{}, err
+	}
+	defer c.Close()
+	r.ledgerHead = c.Ledger().Head
+	view, ok := c.Ledger().Run(ledger.RunID(r.identity.RunID))
+	if !ok {
+		return view, fmt.Errorf("the ledger does not know this run")
+	}
+	return view, r.folder.WriteFile(filepath.Join("private", "ledger.export"), ledger.Export(c.Events()))
+}
+
+// writeStatement writes privacy.json and PRIVACY.md from the ledger alone.
+func (r *run) writeStatement(view ledger.RunView, epsilon float64) error {
+	grantedEpsilon, _, err := account.RDPEpsilon(granted(view.Admit.Phases), view.Admit.Budget.Delta())
+	if err != nil {
+		return err
+	}
+	s := &Statement{
+		Format: 1, EpsilonGranted: grantedEpsilon, EpsilonSpent: epsilon,
+		EpsilonBudget: view.Admit.Budget.Epsilon(), Delta: view.Admit.Budget.Delta(),
+		Adjacency: "add or remove one", Unit: "image",
+		Accountant:  "Rényi DP of the Poisson-subsampled Gaussian (Mironov, Talwar, Zhang 2019), converted as Canonne, Kamath, Steinke 2020",
+		NominalSize: r.spec.Data.NominalSize, Base: r.base.Hash,
+		RunID: hexID(view.Admit.Run), LedgerHead: hex.EncodeToString(r.ledgerHead[:]), Version: Version,
+	}
+	for _, p := range view.Phases {
+		s.Mechanisms = append(s.Mechanisms, describePhase(p.Mechanism, p.Charges))
+	}
+	content, err := s.JSON()
+	if err != nil {
+		return err
+	}
+	if err := r.folder.WriteFile(filepath.Join("share", "privacy.json"), content); err != nil {
+		return err
+	}
+	if content, err = s.Markdown(); err != nil {
+		return err
+	}
+	return r.folder.WriteFile(filepath.Join("share", "PRIVACY.md"), content)
+}
+
+// watcher turns the coordinator's progress into metrics and what a person
+// sees: released values, settings and smoothed rates only.
+type watcher struct {
+	*run
+	metrics     *rundir.Metrics
+	learner     *adapterLearner
+	coordinator *coordinator.Coordinator
+	meter       *meter
+	phase       string
+	note        string
+	endPhase    func()
+	step        uint64 // over all phases
+	err         error
+}
+
+// metric is one line of metrics.jsonl.
+type metric struct {
+	Phase     string   `json:"phase"`
+	PhaseStep int      `json:"phase_step"`
+	Charges   int      `json:"charges"`
+	Epsilon   *float64 `json:"epsilon_spent"` // null in test mode
+	Workers   int      `json:"workers"`
+	// UpdateNorm is the L2 norm of the released mean gradient, noise included.
+	UpdateNorm float64 `json:"update_norm,omitempty"`
+	Rate       float64 `json:"images_per_second,omitempty"` // nominal, smoothed
+}
+
+func (w *watcher) observe(p coordinator.Progress) {
+	if p.Phase != w.phase {
+		w.begin(p)
+	}
+	if p.Note != "" && p.Note != w.note {
+		w.note = p.Note
+		w.obs.Note(p.Note)
+	}
+	epsilon, err := w.epsilon()
+	if err != nil {
+		w.err = err
+		return
+	}
+	progress := Progress{Stage: p.Phase, Done: p.Step, Total: p.Steps, Unit: "steps", Budget: w.spec.Privacy.Epsilon}
+	if epsilon != nil {
+		progress.Epsilon = *epsilon
+	}
+	line := metric{Phase: p.Phase, PhaseStep: p.Step, Charges: p.Charges, Epsilon: epsilon, Workers: p.Workers}
+	perStep := w.meter.advance(p.Step)
+	if p.Phase == phaseFinetune {
+		line.UpdateNorm = w.learner.updateNorm
+		if perStep > 0 {
+			progress.Rate = float64(w.spec.Finetune.Batch) / perStep
+			progress.Left = time.Duration(float64(p.Steps-p.Step) * perStep * float64(time.Second))
+			line.Rate = progress.Rate
+		}
+	}
+	w.obs.Progress(progress)
+	if step := w.before(p.Phase) + uint64(p.Step); step > w.step {
+		w.step = step
+		if err := w.metrics.Append(step, line); err != nil {
+			w.err = err
+		}
+	}
+}
+
+func (w *watcher) begin(p coordinator.Progress) {
+	w.end()
+	w.phase = p.Phase
+	w.endPhase = w.timings.measure(p.Phase)
+	w.meter = newMeter(time.Now, p.Step)
+	// Steps of earlier processes have their lines.
+	w.step = w.before(p.Phase) + uint64(p.Step)
+	w.obs.Stage(p.Phase)
+}
+
+// end stops the running phase's clock.
+func (w *watcher) end() {
+	if w.endPhase != nil {
+		w.endPhase()
+		w.endPhase = nil
+	}
+}
+
+// before is the number of steps of the phases before this one.
+func (w *watcher) before(phase string) uint64 {
+	var n int
+	for _, m := range w.mechanisms {
+		if m.Phase == phase {
+			break
+		}
+		n += m.Steps
+	}
+	return uint64(n)
+}
+
+// epsilon is what the ledger was charged so far; nil in test mode.
+func (w *watcher) epsilon() (*float64, error) {
+	if w.opts.TestSeed != nil {
+		return nil, nil
+	}
+	view, ok := w.coordinator.Ledger().Run(ledger.RunID(w.identity.RunID))
+	if !ok {
+		return nil, fmt.Errorf("the ledger does not know this run")
+	}
+	epsilon, _, err := account.RDPEpsilon(spent(view), w.spec.Privacy.Delta)
+	return &epsilon, err
+}

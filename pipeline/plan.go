@@ -1,0 +1,254 @@
+package pipeline
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/ledger"
+	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/config"
+	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/model/adapter"
+	"github.com/dploda/dploda/model/diffusion"
+	"github.com/dploda/dploda/model/prototype"
+)
+
+// The phases of a run: steps of the same protocol.
+const (
+	phasePrototypes = "prototypes"
+	phaseFinetune   = "finetune"
+)
+
+// prototypesReserve is how many rounds of the prototypes may be charged twice.
+// There are so few of them that the usual reserve would double their price.
+const prototypesReserve = 1
+
+// resolved is everything that follows from a config and its base, before any
+// private image is opened.
+type resolved struct {
+	spec    *config.RunSpec
+	base    *Base
+	adapter adapter.Spec
+	classes int
+	times   diffusion.Range
+	// prototypes is nil if the run has no such stage.
+	prototypes *prototype.Spec
+	mechanisms []plan.Mechanism // prototypes, if any, then fine-tuning
+}
+
+func (r *resolved) finetune() plan.Mechanism { return r.mechanisms[len(r.mechanisms)-1] }
+
+// resolve fits the config to its base and calibrates the noise.
+func resolve(spec *config.RunSpec) (*resolved, error) {
+	base, err := LoadBase(spec.Base)
+	if err != nil {
+		return nil, err
+	}
+	r := &resolved{spec: spec, base: base, classes: len(classNames(spec.Data))}
+	if r.classes == 0 {
+		return nil, fmt.Errorf("data.class_names must list the classes of the images")
+	}
+	t := spec.Finetune.TimeRange
+	r.times = diffusion.Fractions(t[0], t[1], base.Traits.Timesteps)
+	r.adapter = adapter.Spec{
+		Kind: adapter.Kind(spec.Adapter.Kind), Rank: spec.Adapter.Rank, Alpha: spec.Adapter.Alpha,
+		Nonlinearity: spec.Adapter.Nonlinearity, Targets: spec.Adapter.Targets, Classes: r.classes,
+	}
+	if err := r.resolvePrototypes(); err != nil {
+		return nil, err
+	}
+	params, err := r.adapter.Parameters(base.Config)
+	if err != nil {
+		return nil, err
+	}
+	dim := 0
+	for _, p := range params {
+		dim += p.Len()
+	}
+	return r, r.calibrate(dim)
+}
+
+// resolvePrototypes adds the prototypes' mechanism where the run has the stage.
+func (r *resolved) resolvePrototypes() error {
+	p := r.spec.Prototypes
+	if p == nil {
+		return nil
+	}
+	side := r.base.Config.SampleHeight
+	switch {
+	case !r.base.PrototypeChannel():
+		return fmt.Errorf("base %s has no prototype channel; remove the section prototypes, or pre-train a base with prototype_channel: true", r.base.Source)
+	case p.Size != side:
+		return fmt.Errorf("prototypes.size is %d, but base %s takes prototypes of %dx%d", p.Size, r.base.Source, side, side)
+	}
+	s := prototype.Spec{Classes: r.classes, Clusters: p.Clusters, Side: side, Rounds: p.Rounds}
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	m, err := plan.New(plan.Spec{
+		Phase: phasePrototypes, SampleRate: 1, Nominal: r.spec.Data.NominalSize, NoiseMultiplier: p.NoiseMultiplier,
+		ClipNorm: s.Norm(), Dim: s.Dim(), Steps: s.Rounds, Reserve: prototypesReserve,
+	})
+	if err != nil {
+		return fmt.Errorf("prototypes: %w", err)
+	}
+	r.prototypes, r.mechanisms = &s, append(r.mechanisms, m)
+	return nil
+}
+
+// calibrate finds the fine-tuning's noise: the least that keeps everything
+// planned, reserves included, within the budget.
+func (r *resolved) calibrate(dim int) error {
+	f, size := r.spec.Finetune, r.spec.Data.NominalSize
+	rate := min(1, float64(f.Batch)/float64(size))
+	reserve := plan.DefaultReserve(f.Steps)
+	sigma, err := account.Calibrate(r.spec.Privacy.Epsilon, r.spec.Privacy.Delta, rate, f.Steps+reserve, granted(r.mechanisms))
+	if err != nil {
+		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
+	}
+	m, err := plan.New(plan.Spec{
+		Phase: phaseFinetune, SampleRate: rate, Nominal: size, NoiseMultiplier: sigma,
+		ClipNorm: f.Clip, Dim: dim, Steps: f.Steps, Reserve: reserve,
+	})
+	if err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	r.mechanisms = append(r.mechanisms, m)
+	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), r.spec.Privacy.Delta)
+	if err == nil && epsilon > r.spec.Privacy.Epsilon {
+		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", epsilon, r.spec.Privacy.Epsilon)
+	}
+	return err
+}
+
+// granted is what the mechanisms may be charged at most.
+func granted(mechanisms []plan.Mechanism) []account.Event {
+	events := make([]account.Event, len(mechanisms))
+	for i, m := range mechanisms {
+		events[i] = account.Event{SampleRate: m.SampleRate(), NoiseMultiplier: m.NoiseMultiplier(), Steps: m.Charges()}
+	}
+	return events
+}
+
+// spent is what a run's ledger was charged.
+func spent(view ledger.RunView) []account.Event {
+	var events []account.Event
+	for _, p := range view.Phases {
+		if p.Charges > 0 {
+			events = append(events, account.Event{
+				SampleRate: p.Mechanism.SampleRate(), NoiseMultiplier: p.Mechanism.NoiseMultiplier(), Steps: p.Charges,
+			})
+		}
+	}
+	return events
+}
+
+// budget is the config's (ε, δ) in the ledger's exact integers: ε rounded down
+// to a millionth, δ by its shortest decimal digits.
+func budget(p config.Privacy, testMode bool) (ledger.Budget, error) {
+	b := ledger.Budget{EpsilonMicro: uint64(math.Floor(p.Epsilon * 1e6))}
+	if testMode {
+		b.EpsilonMicro = ledger.Unlimited
+	}
+	mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(p.Delta, 'e', -1, 64), "e")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	e, err := strconv.Atoi(exponent)
+	if err != nil {
+		return b, err
+	}
+	digits := len(fraction) - e // δ = wholefraction · 10^-digits
+	if b.DeltaNumerator, err = strconv.ParseUint(whole+fraction, 10, 64); err != nil || digits < 0 || digits > 255 {
+		return b, fmt.Errorf("privacy.delta %v cannot be written exactly", p.Delta)
+	}
+	b.DeltaExponent = uint8(digits)
+	return b, nil
+}
+
+// threads is how many threads each worker uses.
+func threads(w config.Workers) int {
+	if w.Threads > 0 {
+		return w.Threads
+	}
+	return max(1, runtime.NumCPU()/w.Count)
+}
+
+// ResolvedPlan is what --dry-run prints.
+type ResolvedPlan struct {
+	Name          string           `json:"name"`
+	Base          string           `json:"base"`
+	BaseHash      string           `json:"base_hash"`
+	Trained       int              `json:"trained_parameters"`
+	EpsilonBudget float64          `json:"epsilon_budget"`
+	EpsilonFinal  float64          `json:"epsilon_final"` // all planned steps, reserves included
+	Delta         float64          `json:"delta"`
+	Mechanisms    []StatementPhase `json:"mechanisms"`
+	Workers       int              `json:"workers"`
+	Threads       int              `json:"threads_per_worker"`
+	MemoryBytes   int64            `json:"memory_bytes"` // of the workers' device, from the plan itself
+	Config        string           `json:"config"`       // resolved YAML
+}
+
+// DryRun resolves a config without opening a private file.
+func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
+	r, err := resolve(spec)
+	if err != nil {
+		return nil, err
+	}
+	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), spec.Privacy.Delta)
+	if err != nil {
+		return nil, err
+	}
+	list, err := trainList(r.base.Config, r.adapter, device.PerExample)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := newDevice().Compile(list)
+	if err != nil {
+		return nil, err
+	}
+	m, perWorker := exe.Memory(), int64(threads(spec.Workers))
+	p := &ResolvedPlan{
+		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().Dim,
+		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
+		Workers: spec.Workers.Count, Threads: int(perWorker),
+		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream)),
+		Config:      string(spec.Resolved()),
+	}
+	for _, mechanism := range r.mechanisms {
+		p.Mechanisms = append(p.Mechanisms, describePhase(mechanism, 0))
+	}
+	return p, nil
+}
+
+// Text is the plan for people.
+func (p *ResolvedPlan) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n# base %s (sha256 %s)\n# %d trained parameters\n", p.Config, p.Base, p.BaseHash, p.Trained)
+	for _, m := range p.Mechanisms {
+		fmt.Fprintf(&b, "# %s: q %.6g, noise multiplier %.6g (σ %d, Δ %d grid units), %d steps + %d reserved\n",
+			m.Phase, m.SampleRate, m.NoiseMultiplier, m.SigmaGrid, m.DeltaGrid, m.StepsPlanned, m.StepsReserved)
+	}
+	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta)
+	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB on the device\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
+	return b.String()
+}
+
+// describePhase is a mechanism in the statement's words.
+func describePhase(m plan.Mechanism, charged int) StatementPhase {
+	s := StatementPhase{
+		Phase: m.Phase, Mechanism: "Gaussian, exact on an integer grid, Poisson-subsampled",
+		SampleRate: m.SampleRate(), NoiseMultiplier: m.NoiseMultiplier(), SigmaGrid: m.SigmaInt, DeltaGrid: m.Delta,
+		ClipNorm: m.ClipNorm, Coordinates: m.Dim, StepsPlanned: m.Steps, StepsReserved: m.Reserve, StepsCharged: charged,
+	}
+	if m.Everyone {
+		s.Mechanism = "Gaussian, exact on an integer grid"
+	}
+	return s
+}
+
+func hexID(id ledger.RunID) string { return hex.EncodeToString(id[:]) }

@@ -1,0 +1,85 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/internal/images"
+	"github.com/dploda/dploda/model/adapter"
+	"github.com/dploda/dploda/model/diffusion"
+	"github.com/dploda/dploda/model/draws"
+)
+
+// generator samples from what the run has made of the base.
+func (r *run) generator(a *adapter.Adapter, m *model) *generator {
+	s := r.spec.Sample
+	kind := diffusion.Kind(s.Sampler)
+	if s.Sampler == "dpm++" {
+		kind = diffusion.DPM
+	}
+	g := &generator{
+		base: r.base, adapter: a, times: r.times, classes: r.train.Classes(),
+		sampler: kind, steps: s.Steps, eta: s.Eta, guidance: float32(s.Guidance),
+		key: r.sampleKey(), threads: runtime.NumCPU(), dev: r.dev,
+	}
+	if m != nil {
+		g.centers = m.centers
+	}
+	return g
+}
+
+// publicGenerator samples from the base under its own public classes.
+func (r *run) publicGenerator() *generator {
+	g := r.generator(nil, nil)
+	g.classes = make([]string, r.base.Config.NumClassEmbeds-1)
+	for i := range g.classes {
+		g.classes[i] = strconv.Itoa(i)
+	}
+	g.times = diffusion.Range{From: 0, To: r.base.Traits.Timesteps}
+	return g
+}
+
+// sampleKey gives each run its own images. It is no secret: what it is applied
+// to was released.
+func (r *run) sampleKey() draws.Key {
+	return draws.Key(sha256.Sum256(append([]byte("sample "), r.identity.RunID[:]...)))
+}
+
+// sampleImages draws n images and reports progress.
+func (r *run) sampleImages(ctx context.Context, g *generator, n int, what string) (*dataset.Memory, error) {
+	r.obs.Stage("sample " + what)
+	m := newMeter(time.Now, 0)
+	g.onProgress = func(done, total int) {
+		p := Progress{Stage: "sample", Done: done, Total: total, Unit: "images"}
+		if perImage := m.advance(done); perImage > 0 {
+			p.Rate = 1 / perImage
+			p.Left = time.Duration(float64(total-done) * perImage * float64(time.Second))
+		}
+		r.obs.Progress(p)
+	}
+	return g.sample(ctx, n)
+}
+
+// sampleStage draws the synthetic images and writes them into share/. They are
+// a function of the released model: a report that is resumed draws them again
+// instead of reading them back.
+func (r *run) sampleStage(ctx context.Context, m *model) error {
+	done := r.timings.measure(stageSample)
+	synthetic, err := r.sampleImages(ctx, r.generator(m.adapter, m), r.spec.Sample.Images, "synthetic images")
+	if err != nil {
+		return err
+	}
+	if err := images.WriteNPZ(r.folder.Share("samples.npz"), synthetic); err != nil {
+		return err
+	}
+	if err := images.WriteFolder(r.folder.Share("images"), synthetic); err != nil {
+		return err
+	}
+	done()
+	r.synthetic = synthetic
+	return r.folder.MarkDone(stageSample)
+}

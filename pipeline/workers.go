@@ -1,0 +1,186 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dploda/dploda/internal/bus"
+	"github.com/dploda/dploda/worker"
+	"github.com/dploda/dploda/worker/fleet"
+	"github.com/dploda/dploda/worker/fleet/natsfleet"
+)
+
+// crew is the bus, the fleet and the workers that this process started.
+type crew struct {
+	fleet  fleet.Fleet
+	server *bus.Server
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+
+	mu  sync.Mutex
+	err error // the first worker's failure that nothing mended
+}
+
+// restartAfter is how long a worker process that died is left dead, and
+// mostRestarts how often one is started again.
+const (
+	restartAfter = time.Second
+	mostRestarts = 20
+)
+
+// startWorkers starts the bus, the fleet and the config's workers: goroutines
+// of this process or processes of their own.
+func (r *run) startWorkers(ctx context.Context) (_ *crew, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &crew{cancel: cancel}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	w := r.spec.Workers
+	name := hexID(r.identity.RunID)[:16]
+	if c.server, err = bus.Start(bus.Options{Run: name, Listen: w.Processes, Logger: r.log}); err != nil {
+		return nil, err
+	}
+	content, err := r.job()
+	if err != nil {
+		return nil, err
+	}
+	if c.fleet, err = natsfleet.Open(natsfleet.Options{Server: c.server, Run: r.identity.RunID, Kind: r.dev.Kind(), Job: content, Logger: r.log}); err != nil {
+		return nil, err
+	}
+	for i := range w.Count {
+		credentials, err := c.server.AddWorker(fmt.Sprintf("worker-%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		start := r.goroutineWorker
+		if w.Processes {
+			start = r.processWorker
+		}
+		c.group.Add(1)
+		go func() {
+			defer c.group.Done()
+			c.fail(start(ctx, c, credentials))
+		}()
+	}
+	return c, nil
+}
+
+// job is what the workers are told of the run.
+func (r *run) job() ([]byte, error) {
+	folder := ""
+	if r.spec.Data.Kind == "idx" {
+		var err error
+		if folder, err = dataFolder(r.spec.Data, r.opts.Data); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(job{
+		Config: string(r.spec.Resolved()), Data: folder, BaseHash: r.base.Hash, Threads: threads(r.spec.Workers),
+		DataKey: r.identity.DataKey, Fingerprint: r.identity.Fingerprint,
+	})
+}
+
+// goroutineWorker works in this process, on the images already in memory.
+func (r *run) goroutineWorker(ctx context.Context, c *crew, credentials bus.Credentials) error {
+	factory := &taskFactory{resolved: r.resolved, data: r.train, dev: r.dev, threads: threads(r.spec.Workers)}
+	return worker.Run(ctx, worker.Options{
+		Connection: worker.InProcess(c.server, credentials), Kind: r.dev.Kind(), Logger: r.log,
+		NewTasks: func([]byte) (map[string]worker.Task, error) { return factory.tasks() },
+	})
+}
+
+// processWorker keeps a worker process running until the run is over. The
+// credentials go through its standard input; its end tells it to leave.
+func (r *run) processWorker(ctx context.Context, c *crew, credentials bus.Credentials) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for restart := 0; ; restart++ {
+		err := runProcess(ctx, program, credentials)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		r.log.Warn("a worker process ended", "worker", credentials.Worker, "error", err)
+		if restart == mostRestarts {
+			return fmt.Errorf("%s ended %d times, the last time with: %w", credentials.Worker, restart+1, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartAfter):
+		}
+	}
+}
+
+// runProcess runs one worker process to its end.
+func runProcess(ctx context.Context, program string, credentials bus.Credentials) error {
+	cmd := exec.CommandContext(ctx, program, "worker")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start a worker process: %w", err)
+	}
+	err = errors.Join(credentials.Write(stdin), stdin.Close(), cmd.Wait())
+	if err != nil && complaint.Len() > 0 {
+		err = fmt.Errorf("%s (%w)", strings.TrimSpace(complaint.String()), err)
+	}
+	return err
+}
+
+// ServeWorker is a worker process: it reads its credentials and works until
+// the run is over.
+func ServeWorker(ctx context.Context, credentials io.Reader) error {
+	c, err := bus.ReadCredentials(credentials)
+	if err != nil {
+		return err
+	}
+	return worker.Run(ctx, worker.Options{Connection: worker.Dial(c), Kind: newDevice().Kind(), NewTasks: newTasks})
+}
+
+func (c *crew) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// explain adds what a worker died of to the run's error.
+func (c *crew) explain(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w (a worker failed: %w)", err, c.err)
+}
+
+// close ends the fleet, then the workers, then the bus.
+func (c *crew) close() {
+	if c.fleet != nil {
+		_ = c.fleet.Close() // the run is over either way
+	}
+	c.cancel()
+	c.group.Wait()
+	if c.server != nil {
+		c.server.Shutdown()
+	}
+}
