@@ -25,6 +25,14 @@ func (w *writer) uint32(v uint32) { w.b = binary.LittleEndian.AppendUint32(w.b, 
 func (w *writer) uint64(v uint64) { w.b = binary.LittleEndian.AppendUint64(w.b, v) }
 func (w *writer) fixed(v []byte)  { w.b = append(w.b, v...) }
 
+func (w *writer) bool(v bool) {
+	if v {
+		w.uint8(1)
+	} else {
+		w.uint8(0)
+	}
+}
+
 func (w *writer) bytes(field string, v []byte, limit int) {
 	if len(v) > limit {
 		w.fail(field, "%d bytes, more than %d", len(v), limit)

@@ -223,11 +223,7 @@ func (m *Part) decode(r *reader) {
 func (m *Ack) encode(w *writer) {
 	w.uint64(m.Sequence)
 	w.uint64(m.Bytes)
-	loaded := uint8(0)
-	if m.Loaded {
-		loaded = 1
-	}
-	w.uint8(loaded)
+	w.bool(m.Loaded)
 }
 
 func (m *Ack) decode(r *reader) {
@@ -249,11 +245,7 @@ func (m *Leave) encode(w *writer) { w.text("reason", m.Reason) }
 func (m *Leave) decode(r *reader) { m.Reason = r.text("reason") }
 
 func (m *Refuse) encode(w *writer) {
-	rejoin := uint8(0)
-	if m.Rejoin {
-		rejoin = 1
-	}
-	w.uint8(rejoin)
+	w.bool(m.Rejoin)
 	w.text("reason", m.Reason)
 }
 

@@ -108,8 +108,8 @@ type Fleet interface {
 	// have loaded their tasks and the newest Release.
 	Workers() []string
 
-	// Start gives each worker of shares its example ids (possibly none) and
-	// forms the ring over the sorted names. gen must exceed every generation
+	// Start gives each worker of shares its example ids (ascending, each once,
+	// possibly none) and forms the ring over the sorted names. gen must exceed every generation
 	// started or aborted before; what was under way before is aborted. A nil
 	// error means that the assignments were sent; the outcome is an event: Sum,
 	// Failed, or Lost for a rank of this generation. Start copies the ids.

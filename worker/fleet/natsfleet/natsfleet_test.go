@@ -663,6 +663,166 @@ func TestAStepHasADeadline(t *testing.T) {
 	}
 }
 
+// witness keeps what a task was given, to see later that it was wiped.
+type witness struct {
+	toy
+	sum []int32
+	ids []uint32
+	bad chan string
+}
+
+func (w *witness) Accumulate(ctx context.Context, step uint64, key [32]byte, ids []uint32, sum []int32) error {
+	for name, rests := range map[string]bool{
+		"the sum of the step before": slices.ContainsFunc(w.sum, func(x int32) bool { return x != 0 }),
+		"its ids":                    slices.ContainsFunc(w.ids, func(x uint32) bool { return x != 0 }),
+		"the new sum":                slices.ContainsFunc(sum, func(x int32) bool { return x != 0 }),
+	} {
+		if rests {
+			w.bad <- name
+		}
+	}
+	w.sum, w.ids = sum, ids
+	return w.toy.Accumulate(ctx, step, key, ids, sum)
+}
+
+// TestNothingUnNoisedRests: invariant 5. After a step that succeeded, failed,
+// panicked or was aborted, the worker's sum and ids are zero.
+func TestNothingUnNoisedRests(t *testing.T) {
+	s := newSite(t, nil)
+	w := &witness{toy: toy{began: s.began}, bad: make(chan string, 100)}
+	o := s.options(worker.InProcess(s.server, s.credentials("a")))
+	o.NewTasks = func([]byte) (map[string]worker.Task, error) { return map[string]worker.Task{"first": w}, nil }
+	s.run(o)
+	next[fleet.Joined](s)
+	s.release("first", 77, 4, 10)
+	gen := uint64(0)
+	for _, end := range []uint32{17, sick, mad, slow} {
+		gen++
+		s.start(gen, assignment, map[string][]uint32{"a": {2, 3, end}})
+		switch end {
+		case slow:
+			<-s.began
+			s.fleet.Abort(gen)
+		default:
+			s.event()
+		}
+		gen++
+		s.start(gen, assignment, map[string][]uint32{"a": {2}}) // its Accumulate looks at what the last one left
+		s.sum(gen, expected(4, assignment, []uint32{2}))
+	}
+	close(w.bad)
+	for what := range w.bad {
+		t.Errorf("%s is not zero", what)
+	}
+}
+
+// TestMessagesOfThePastAreRefused speaks to a worker as a coordinator that was
+// deposed, or whose messages were held up.
+func TestMessagesOfThePastAreRefused(t *testing.T) {
+	s := newSite(t, func(o *natsfleet.Options) { o.Term = 5 })
+	old, err := s.server.Connect("deposed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { old.Close(); <-old.Closed() }()
+	subjects := wire.Subjects{Run: "r"}
+	up, err := old.SubscribeSync(subjects.AllUp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.join("a")
+	hello, err := up.NextMsg(time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, session, _ := subjects.Sender(hello.Subject)
+	s.release("first", 77, 4, 10)
+	s.start(8, assignment, deal(ids, "a"))
+	s.sum(8, expected(4, assignment, ids))
+
+	assign := func(term, gen uint64) *wire.Assign {
+		return &wire.Assign{
+			Run: assignment.Run, Term: term, Generation: gen, Step: 3, Phase: "first", State: assignment.State,
+			Dim: 1, Ring: []string{"a"}, IDs: []uint32{slow},
+		}
+	}
+	part := func(term, sequence uint64) *wire.Part {
+		return &wire.Part{Term: term, Sequence: sequence, Phase: "first", State: [32]byte{1}, Total: 4, Data: make([]byte, 4)}
+	}
+	for _, m := range []wire.Message{assign(5, 8), assign(5, 7), assign(4, 100), part(5, 0), part(4, 9), &wire.Abort{Term: 4, Generation: 1 << 60}} {
+		b, err := wire.Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := old.Publish(subjects.Down("a", session), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := old.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.start(9, assignment, deal(ids, "a"))
+	s.sum(9, expected(4, assignment, ids))
+	if len(s.began) != 0 {
+		t.Error("a share of the past was computed")
+	}
+}
+
+// BenchmarkStep is what a step costs beyond its computation: assignment, ring,
+// sum, release of new parameters.
+func BenchmarkStep(b *testing.B) {
+	const coordinates = 500_000
+	for _, workers := range []int{1, 2, 3} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			server, err := bus.Start(bus.Options{Run: "r"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer server.Shutdown()
+			f, err := natsfleet.Open(natsfleet.Options{Server: server, Kind: kind})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.Close()
+			shares := map[string][]uint32{}
+			for i := range workers {
+				creds, err := server.AddWorker(fmt.Sprintf("w%d", i))
+				if err != nil {
+					b.Fatal(err)
+				}
+				shares[creds.Worker] = nil
+				go func() {
+					_ = worker.Run(context.Background(), worker.Options{Connection: worker.InProcess(server, creds), Kind: kind, NewTasks: idle})
+				}()
+				<-f.Events()
+			}
+			r := fleet.Release{Phase: "first", Parameters: make([]byte, 4*coordinates)}
+			gen := uint64(0)
+			for b.Loop() {
+				if err := f.Release(b.Context(), r); err != nil {
+					b.Fatal(err)
+				}
+				gen++
+				if err := f.Start(b.Context(), gen, fleet.Assignment{Phase: "first", Dim: coordinates}, shares); err != nil {
+					b.Fatal(err)
+				}
+				if _, ok := (<-f.Events()).(fleet.Sum); !ok {
+					b.Fatal("no sum")
+				}
+			}
+		})
+	}
+}
+
+func idle([]byte) (map[string]worker.Task, error) {
+	let := make(chan struct{})
+	close(let)
+	return map[string]worker.Task{"first": lame{let}}, nil
+}
+
 // TestNothingPrivateIsLogged runs a step with failures and searches the logs of
 // all sides for an id, the draw key and a value.
 func TestNothingPrivateIsLogged(t *testing.T) {
