@@ -43,11 +43,14 @@ func TestCrashAtEveryArrow(t *testing.T) {
 			x := newTrial(t, mode.seed, 2, 3)
 			crashAt(x, i)
 			x.mustRun()
-			t.Logf("%s: crash %d at %q, %d charges", mode.name, i, name, x.view().Phases[1].Charges)
+			lost := 0 // charges that the crash costs: those of noise that is nowhere
+			if name == "after charge" || name == "noise added" {
+				lost = 1
+			}
 			if mode.seed != nil && x.state() != want {
 				t.Errorf("%s: a crash at arrow %d (%s) changes the final state", mode.name, i, name)
 			}
-			checkRun(t, fmt.Sprintf("%s, crash at arrow %d (%s)", mode.name, i, name), x, 1)
+			checkRun(t, fmt.Sprintf("%s, crash at arrow %d (%s)", mode.name, i, name), x, lost, lost)
 		}
 	}
 }
@@ -60,7 +63,7 @@ func crashAt(x *trial, i int) {
 		if passed++; passed-1 != i {
 			return nil
 		}
-		clone := x.t.TempDir()
+		clone := memoryDir(x.t)
 		if err := os.CopyFS(clone, os.DirFS(x.dir)); err != nil {
 			x.t.Fatal(err)
 		}
@@ -84,18 +87,18 @@ func survivingFleet(old *fakeFleet) *fakeFleet {
 	return f
 }
 
-// checkRun holds a completed run to the invariants, from the ledger and from
-// what the fleet saw alone.
-func checkRun(t *testing.T, name string, x *trial, crashes int) {
+// checkRun holds a completed run, in which least to most charges were lost, to
+// the invariants, from the ledger and from what the fleet saw alone.
+func checkRun(t *testing.T, name string, x *trial, least, most int) {
 	t.Helper()
 	r := x.view()
-	charges, steps, redone := 0, 0, 0
+	charges, steps := 0, 0
 	for _, p := range r.Phases {
 		charges += p.Charges
 		steps += p.Mechanism.Steps
 	}
-	if redone = charges - steps; !r.Complete() || redone < 0 || redone > crashes {
-		t.Errorf("%s: complete %v, %d charges for %d steps and %d crashes", name, r.Complete(), charges, steps, crashes)
+	if lost := charges - steps; !r.Complete() || lost < least || lost > most {
+		t.Errorf("%s: complete %v, %d charges for %d steps", name, r.Complete(), charges, steps)
 	}
 	released := map[string]map[[32]byte]bool{}
 	for _, rel := range x.fleet.releases {
@@ -170,7 +173,7 @@ func TestCrashAgainAndAgain(t *testing.T) {
 		if x.state() != want {
 			t.Errorf("crashes every %d arrows change the final state", lifetime)
 		}
-		checkRun(t, fmt.Sprintf("crashes every %d arrows", lifetime), x, crashes)
+		checkRun(t, fmt.Sprintf("crashes every %d arrows", lifetime), x, 0, crashes)
 	}
 }
 

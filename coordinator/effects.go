@@ -20,7 +20,7 @@ func (s *session) do(ctx context.Context, effect core.Effect) ([]core.Event, err
 		return s.propose(e)
 	case core.Resync:
 		if err := s.c.ledger.barrier(); err != nil {
-			return nil, fmt.Errorf("the ledger in %s stopped, probably because its disk is full or failing; what it holds is intact, and the same command continues: %w", s.c.opt.StateDir, err)
+			return nil, s.c.ledger.explain(err)
 		}
 		return []core.Event{s.ledgerEvent()}, nil
 	case core.DrawSample:

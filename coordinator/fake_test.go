@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -178,8 +179,19 @@ type trial struct {
 	watch    func(Progress)
 }
 
+// memoryDir is a directory in memory where the system has one: a crash here is
+// a copy of the files, which needs no slow syncs.
+func memoryDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "dploda-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func newTrial(t testing.TB, seed *uint64, steps, reserve int) *trial {
-	x := &trial{t: t, dir: t.TempDir(), seed: seed, every: 2, fleet: newFleet("a", "b")}
+	x := &trial{t: t, dir: memoryDir(t), seed: seed, every: 2, fleet: newFleet("a", "b")}
 	x.id = RunIdentity{ID: ledger.RunID{1, 2, 3}, Domain: "images", Spec: sha256.Sum256([]byte("spec")),
 		Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5},
 		Phases: []plan.Mechanism{mechanism("prototypes-0", 1, reserve), mechanism("finetune", steps, reserve)}}

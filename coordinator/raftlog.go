@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -27,7 +29,7 @@ const (
 	serverID     = "coordinator-1"
 
 	// One voter needs nobody's answer: its timings only delay its start.
-	electionTime = 20 * time.Millisecond
+	electionTime = 10 * time.Millisecond
 	// How long a proposal or a barrier may take: a slow disk, a busy machine.
 	proposalTime = 30 * time.Second
 )
@@ -38,6 +40,7 @@ type raftLedger struct {
 	fsm       *fsm
 	raft      *raft.Raft
 	store     *raftboltdb.BoltStore
+	logs      *watchedLog // store, as raft writes it
 	transport *raft.InmemTransport
 }
 
@@ -79,33 +82,74 @@ func (l *raftLedger) start(snapshots raft.SnapshotStore, logger hclog.Logger, wr
 	conf.LocalID = serverID
 	conf.Logger = logger
 	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = electionTime, electionTime, electionTime
-	var logs logStore = l.store
+	l.logs = &watchedLog{logStore: l.store}
 	if wrap != nil {
-		logs = wrap(logs)
+		l.logs.logStore = wrap(l.store)
 	}
-	var address raft.ServerAddress
-	address, l.transport = raft.NewInmemTransport(serverID)
-	known, err := raft.HasExistingState(logs, l.store, snapshots)
-	if err == nil && !known {
-		voters := raft.Configuration{Servers: []raft.Server{{ID: serverID, Address: address}}}
-		err = raft.BootstrapCluster(conf, logs, l.store, snapshots, l.transport, voters)
-	}
+	_, l.transport = raft.NewInmemTransport(serverID)
+	err := l.bootstrap(conf, snapshots)
 	if err == nil {
-		l.raft, err = raft.NewRaft(conf, l.fsm, logs, l.store, snapshots, l.transport)
+		l.raft, err = raft.NewRaft(conf, l.fsm, l.logs, l.store, snapshots, l.transport)
 	}
 	if err == nil {
 		err = l.lead()
 	}
 	if err != nil {
-		return fmt.Errorf("the ledger in %s cannot be started: %w", l.dir, err)
+		return fmt.Errorf("the ledger in %s cannot be started; what it holds is intact: %w", l.dir, l.logs.cause(err))
 	}
 	return nil
+}
+
+// bootstrap makes this server the one voter of a ledger without entries. An
+// interrupted bootstrap has left a term and no entry; raft would take it for a
+// ledger whose voters it does not know.
+func (l *raftLedger) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error {
+	last, err := l.logs.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	if list, err := snapshots.List(); err != nil || len(list) > 0 {
+		return err
+	}
+	if err := l.store.SetUint64([]byte("CurrentTerm"), 0); err != nil {
+		return err
+	}
+	voters := raft.Configuration{Servers: []raft.Server{{ID: conf.LocalID, Address: l.transport.LocalAddr()}}}
+	return raft.BootstrapCluster(conf, l.logs, l.store, snapshots, l.transport, voters)
+}
+
+// watchedLog remembers why the log could not be written: raft itself only steps
+// down, again and again.
+type watchedLog struct {
+	logStore
+	failed atomic.Pointer[error]
+}
+
+func (w *watchedLog) StoreLog(l *raft.Log) error { return w.StoreLogs([]*raft.Log{l}) }
+
+func (w *watchedLog) StoreLogs(logs []*raft.Log) error {
+	err := w.logStore.StoreLogs(logs)
+	if err != nil {
+		w.failed.Store(&err)
+	}
+	return err
+}
+
+// cause is why the log could not be written, or err.
+func (w *watchedLog) cause(err error) error {
+	if failed := w.failed.Load(); failed != nil {
+		return *failed
+	}
+	return err
 }
 
 // lead waits until this voter leads and has applied all that was committed.
 func (l *raftLedger) lead() error {
 	deadline := time.Now().Add(proposalTime)
 	for l.raft.State() != raft.Leader {
+		if err := l.logs.cause(nil); err != nil {
+			return err
+		}
 		if time.Now().After(deadline) {
 			return errors.New("raft elects no leader")
 		}
@@ -125,13 +169,22 @@ func (l *raftLedger) propose(e ledger.Entry) (ledger.Answer, error) {
 	}
 	future := l.raft.Apply(raw, proposalTime)
 	if err := future.Error(); err != nil {
-		return ledger.Answer{}, fmt.Errorf("the ledger in %s cannot be written: %w", l.dir, err)
+		return ledger.Answer{}, l.explain(err)
 	}
 	answer, ok := future.Response().(ledger.Answer)
 	if !ok {
 		return ledger.Answer{}, fmt.Errorf("the ledger in %s gave no answer", l.dir)
 	}
 	return answer, nil
+}
+
+// explain says what a person can do about a ledger that cannot be written.
+func (l *raftLedger) explain(err error) error {
+	err = l.logs.cause(err)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("the ledger in %s cannot be written, the disk is full: free some space and run the same command again; nothing is lost (%w)", l.dir, err)
+	}
+	return fmt.Errorf("the ledger in %s cannot be written; what it holds is intact, and the same command continues: %w", l.dir, err)
 }
 
 // term grows with every start of the ledger.
