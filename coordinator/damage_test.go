@@ -298,3 +298,43 @@ func TestFullDiskUnderTheLedger(t *testing.T) {
 		checkRun(t, fmt.Sprintf("full disk at entry %d", n), x, 0, 1)
 	}
 }
+
+// Raft's own compaction loses nothing: the whole chain is in the snapshot, and
+// an edited snapshot is found.
+func TestSnapshotKeepsTheWholeChain(t *testing.T) {
+	x := newTrial(t, seed(9), 4, 3)
+	undisturbed := newTrial(t, seed(9), 4, 3)
+	undisturbed.mustRun()
+	stopAfter(x, "after commit", 3)
+	before := x.events()
+	c, err := x.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ledger.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	after := x.events()
+	if len(after) != len(before) || ledger.HashOf(after[len(after)-1]) != ledger.HashOf(before[len(before)-1]) {
+		t.Errorf("%d entries before the snapshot, %d after it", len(before), len(after))
+	}
+	paths, _ := filepath.Glob(filepath.Join(x.dir, ledgerFolder, "snapshots", "*", "state.bin"))
+	if len(paths) != 1 {
+		t.Fatalf("%d snapshots", len(paths))
+	}
+	b, err := os.ReadFile(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	y := copyOf(x)
+	b[len(b)/2] ^= 1
+	os.WriteFile(strings.Replace(paths[0], x.dir, y.dir, 1), b, 0o600)
+	y.refused("an edited snapshot", "damaged or was edited")
+	x.mustRun()
+	if x.state() != undisturbed.state() {
+		t.Error("a snapshot changes the final state")
+	}
+}

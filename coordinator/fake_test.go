@@ -265,3 +265,15 @@ func (x *trial) view() ledger.RunView {
 }
 
 func seed(n uint64) *uint64 { return &n }
+
+// sumOfNothing answers every generation with a sum of zeros and the right count.
+func sumOfNothing(size int) func(*fakeFleet, int, uint64, map[string][]uint32) bool {
+	return func(f *fakeFleet, _ int, gen uint64, shares map[string][]uint32) bool {
+		sum := make([]int32, size+1)
+		for _, part := range shares {
+			sum[size] += int32(len(part))
+		}
+		f.events <- fleet.Sum{Generation: gen, Values: sum}
+		return true
+	}
+}
