@@ -17,7 +17,7 @@ import (
 
 // baselineImages is how many images each of the rows beside ours is made of:
 // enough for a fair figure, few enough not to cost more than the run.
-const baselineImages = 1000
+const baselineImages = 600
 
 // gridColumns is how many images of a class a picture shows.
 const gridColumns = 8
