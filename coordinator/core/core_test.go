@@ -13,7 +13,7 @@ import (
 // crash (memory is lost), hold (the next proposal of a kind is dropped, kept or
 // crashed upon before its answer).
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		var s *sim
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "new" {

@@ -35,7 +35,7 @@ type world struct {
 }
 
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		w := &world{t: t, m: &Machine{}, plans: map[string]PlanID{}, raws: map[string][]byte{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var out strings.Builder
