@@ -102,6 +102,8 @@ func TestRingOverNATS(t *testing.T) {
 // begun wait for it; those of one that was given up are dropped.
 func TestANeighbourMayBeginEarlier(t *testing.T) {
 	ms := members(t, 2, false)
+	patient, giveUp := context.WithTimeout(t.Context(), 20*time.Second)
+	defer giveUp()
 	const n = 1_000_003
 	abandoned, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -113,7 +115,7 @@ func TestANeighbourMayBeginEarlier(t *testing.T) {
 	v := ones(2, n)
 	early := make(chan error, 1)
 	c.Generation = 3
-	go func() { early <- run(t.Context(), ms, 0, c, v[0]) }()
+	go func() { early <- run(patient, ms, 0, c, v[0]) }()
 	time.Sleep(50 * time.Millisecond)
 
 	// Rank 1 is still in generation 2, where it meets chunks of 1 and 3.
@@ -124,7 +126,7 @@ func TestANeighbourMayBeginEarlier(t *testing.T) {
 		t.Fatalf("generation 2 ended with %v", err)
 	}
 	c.Generation = 3
-	if err := run(t.Context(), ms, 1, c, v[1]); err != nil {
+	if err := run(patient, ms, 1, c, v[1]); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-early; err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dploda/dploda/internal/bus"
 	"github.com/dploda/dploda/internal/wire"
+	"github.com/dploda/dploda/ringallreduce"
 	"github.com/dploda/dploda/worker"
 	"github.com/dploda/dploda/worker/fleet"
 	"github.com/dploda/dploda/worker/fleet/natsfleet"
@@ -228,8 +229,20 @@ func (s *site) release(phase string, state byte, offset uint32, size int) {
 	s.t.Helper()
 	p := make([]byte, 4+size)
 	binary.LittleEndian.PutUint32(p, offset)
-	if err := s.fleet.Release(s.t.Context(), fleet.Release{Phase: phase, Step: 1, StateHash: [32]byte{state}, Parameters: p}); err != nil {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.fleet.Release(ctx, fleet.Release{Phase: phase, Step: 1, StateHash: [32]byte{state}, Parameters: p}); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// awaitSlow waits until a worker computes a slow id.
+func (s *site) awaitSlow() {
+	s.t.Helper()
+	select {
+	case <-s.began:
+	case <-time.After(10 * time.Second):
+		s.t.Fatal("the slow share was never begun")
 	}
 }
 
@@ -391,7 +404,7 @@ func TestAWorkerThatLeaves(t *testing.T) {
 	next[fleet.Joined](s)
 	s.release("first", 77, 4, 10)
 	s.start(1, assignment, map[string][]uint32{"a": {2}, "b": {slow}})
-	<-s.began
+	s.awaitSlow()
 	at := time.Now()
 	leaver.cancel()
 	if e := next[fleet.Lost](s); e.Worker != "b" || e.Cause != "it left: stopped" {
@@ -412,7 +425,7 @@ func TestAbortIsPushed(t *testing.T) {
 	s.release("first", 77, 4, 10)
 	for gen := uint64(1); gen <= 5; gen++ {
 		s.start(gen, assignment, map[string][]uint32{"a": {2, 3}, "b": {slow}, "c": {}}) // a and c wait in the ring
-		<-s.began
+		s.awaitSlow()
 		if gen%2 == 1 { // else the next Start must do
 			s.fleet.Abort(gen)
 		}
@@ -457,7 +470,9 @@ func TestANameIsTakenOnce(t *testing.T) {
 	s.release("first", 77, 4, 10)
 	second := s.options(worker.Dial(creds))
 	second.JoinTimeout = 300 * time.Millisecond
-	err := worker.Run(t.Context(), second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	err := worker.Run(ctx, second)
 	if err == nil || err.Error() != "worker a: a worker named a is already part of the run" {
 		t.Errorf("got %v", err)
 	}
@@ -553,11 +568,11 @@ func TestGarbageIsHarmless(t *testing.T) {
 		}
 		messages = append(messages, b)
 	}
-	chunk := make([]byte, wire.HeaderSize+4)
-	wire.Chunk{Phase: wire.Segment, Type: wire.Int32, Generation: 1, Step: 3, Ranks: 2, Segment: 1, Count: 1, Length: dim + 1}.Seal(chunk)
-	messages = append(messages, nil, []byte("garbage"), bytes.Repeat([]byte{0xff}, 1<<20), chunk)
-	s.start(1, assignment, map[string][]uint32{"a": {2}, "b": {slow}})
-	<-s.began
+	messages = append(messages, nil, []byte("garbage"), bytes.Repeat([]byte{0xff}, 1<<20), finished(1, 1, 0))
+	small := assignment
+	small.Dim = 1
+	s.start(1, small, map[string][]uint32{"a": {slow}})
+	s.awaitSlow()
 	for _, subject := range []string{
 		subjects.Up("vandal", "x"), subjects.Beat("vandal", "x"), subjects.Shard("vandal", 1, 0),
 		subjects.Ring("vandal", "a", 1, 0), subjects.Ring("vandal", "b", 2, 0), subjects.Ring("vandal", "a", 1<<63, 0),
@@ -571,8 +586,53 @@ func TestGarbageIsHarmless(t *testing.T) {
 	if err := vandal.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	s.quiet(50 * time.Millisecond) // the forged sum of generation 1 above all
 	s.start(2, assignment, deal(ids, "a", "b"))
 	s.sum(2, expected(4, assignment, ids))
+}
+
+// finished is the whole segment of a sum of two numbers in a ring.
+func finished(gen uint64, ranks, segment int) []byte {
+	lo, hi := ringallreduce.SegmentBounds(2, ranks, segment)
+	numbers := make([]int32, hi-lo)
+	return ringallreduce.EncodeChunk(make([]byte, wire.HeaderSize+8), wire.Chunk{
+		Phase: wire.Segment, Type: wire.Int32, Generation: gen, Step: assignment.Step, Ranks: uint16(ranks), Segment: uint32(segment),
+		Offset: uint64(lo), Count: uint32(len(numbers)), Length: 2,
+	}, numbers)
+}
+
+// TestNoSumFollowsALoss: once a rank is lost its generation is void, even if
+// all segments were on their way.
+func TestNoSumFollowsALoss(t *testing.T) {
+	s := newSite(t, nil)
+	s.join("a")
+	leaver := s.run(s.options(worker.InProcess(s.server, s.credentials("b"))))
+	next[fleet.Joined](s)
+	s.release("first", 77, 4, 10)
+	boss, err := s.server.Connect("forger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { boss.Close(); <-boss.Closed() }()
+	small := assignment
+	small.Dim = 1
+	send := func(gen uint64) {
+		for rank, name := range []string{"a", "b"} {
+			shard := finished(gen, 2, ringallreduce.OwnedBy(rank, 2))
+			if err := boss.Publish((wire.Subjects{Run: "r"}).Shard(name, gen, 0), shard); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.start(1, small, map[string][]uint32{"a": {slow}, "b": {slow}})
+	send(1)
+	s.sum(1, []int32{0, 0}) // the forgery is good enough while both are there
+	s.start(2, small, map[string][]uint32{"a": {slow}, "b": {slow}})
+	s.awaitSlow()
+	leaver.cancel()
+	next[fleet.Lost](s)
+	send(2)
+	s.quiet(100 * time.Millisecond)
 }
 
 func TestImpossibleStartsAreRefused(t *testing.T) {
@@ -701,7 +761,7 @@ func TestNothingUnNoisedRests(t *testing.T) {
 		s.start(gen, assignment, map[string][]uint32{"a": {2, 3, end}})
 		switch end {
 		case slow:
-			<-s.began
+			s.awaitSlow()
 			s.fleet.Abort(gen)
 		default:
 			s.event()
