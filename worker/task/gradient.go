@@ -48,6 +48,7 @@ type gradientThread struct {
 	norms    []float64
 	scale    []float64
 	sum      []int32
+	count    int32 // of the examples in sum
 }
 
 // Prepare allocates the streams. It must be called once, before the first step.
@@ -98,7 +99,7 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 	if len(sum) != dim+1 {
 		return fmt.Errorf("a sum of %d coordinates for a gradient of %d", len(sum), dim)
 	}
-	d, count := draws.New(draws.Key(key)), int32(len(ids))
+	d := draws.New(draws.Key(key))
 	groups := make(chan []uint32)
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.Go(func() error {
@@ -116,7 +117,6 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 	})
 	for _, t := range g.threads {
 		eg.Go(func() error {
-			clear(t.sum)
 			for group := range groups {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -124,6 +124,7 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 				if err := g.group(t, d, group); err != nil {
 					return err
 				}
+				t.count += int32(len(group))
 			}
 			return nil
 		})
@@ -134,11 +135,12 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 			for i, v := range t.sum {
 				sum[i] += v
 			}
+			sum[dim] += t.count
 		}
 		clear(t.sum) // nothing un-noised rests
+		t.count = 0
 		t.stream.ZeroGradient()
 	}
-	sum[dim] += count
 	return err
 }
 
