@@ -16,7 +16,9 @@
 package ledger
 
 import (
+	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/dploda/dploda/dp/plan"
 )
@@ -48,12 +50,9 @@ func (b Budget) Epsilon() float64 {
 	return float64(b.EpsilonMicro) / 1e6
 }
 
-// Delta returns δ as a float64.
+// Delta returns the float64 nearest to δ.
 func (b Budget) Delta() float64 {
-	d := float64(b.DeltaNumerator)
-	for range b.DeltaExponent {
-		d /= 10
-	}
+	d, _ := strconv.ParseFloat(fmt.Sprintf("%de-%d", b.DeltaNumerator, b.DeltaExponent), 64) // always a number
 	return d
 }
 

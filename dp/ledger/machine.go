@@ -129,7 +129,7 @@ func (m *Machine) step(r *run, e Entry, raw []byte) (ChargeReceipt, error) {
 		if err := r.charge(e); err != nil || !claimed {
 			return ChargeReceipt{}, err
 		}
-		return ChargeReceipt{&receipt{plan: e.Plan, charge: e.Charge, mechanism: r.mechanism()}}, nil
+		return ChargeReceipt{&receipt{plan: e.Plan, charge: e.Charge, mechanism: r.mechanism(), testMode: r.admit.TestMode}}, nil
 	case Commit:
 		err := r.commit(e)
 		if err == nil {

@@ -16,6 +16,7 @@ type receipt struct {
 	plan      PlanID
 	charge    ChargeID
 	mechanism plan.Mechanism
+	testMode  bool
 	used      atomic.Bool
 }
 
@@ -56,3 +57,7 @@ func (c ChargeReceipt) Mechanism() plan.Mechanism {
 	}
 	return c.r.mechanism
 }
+
+// TestMode reports whether the charged run was admitted in test mode, with
+// ε = ∞: nothing else may be noised predictably.
+func (c ChargeReceipt) TestMode() bool { return c.r != nil && c.r.testMode }

@@ -16,7 +16,8 @@ import (
 // It serves one AddNoise and is wiped by it. Its methods may be called from any
 // goroutine.
 type Source struct {
-	mechanism plan.Mechanism
+	mechanism   plan.Mechanism
+	predictable bool // a function of a test seed
 
 	mu    sync.Mutex
 	key   [32]byte
@@ -34,12 +35,12 @@ func NewSource(m plan.Mechanism) *Source {
 
 // NewPredictableTestSource returns a Source whose noise is a function of seed,
 // phase and step, and therefore protects nobody. It is for test mode alone,
-// with data declared public.
+// with data declared public: AddNoise takes it for no other run's charge.
 func NewPredictableTestSource(m plan.Mechanism, seed, step uint64) *Source {
 	b := []byte("dploda predictable test noise 1\n" + m.Phase + "\n")
 	b = binary.BigEndian.AppendUint64(b, seed)
 	b = binary.BigEndian.AppendUint64(b, step)
-	return &Source{mechanism: m, key: sha256.Sum256(b)}
+	return &Source{mechanism: m, predictable: true, key: sha256.Sum256(b)}
 }
 
 var errSpent = errors.New("this noise was used or wiped before; every Plan needs a Source of its own")

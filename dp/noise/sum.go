@@ -75,7 +75,8 @@ func (n NoisedSum) ChargeID() ledger.ChargeID { return n.charge }
 
 // AddNoise releases sum: it adds round(N(0, SigmaInt²)) to every coordinate,
 // modulo 2³², independently. The receipt must be of an accepted Charge of the
-// sum's own Plan, and src of the same mechanism; else nothing is touched. From
+// sum's own Plan, and src of the same mechanism and predictable only in a run
+// that was admitted in test mode; else nothing is touched. From
 // there on sum, receipt and source are used up, whether AddNoise succeeds or
 // finds one of them used before, and the exact sum's memory holds the noised
 // sum or zeros.
@@ -91,6 +92,8 @@ func AddNoise(sum ExactSum, r ledger.ChargeReceipt, src *Source) (NoisedSum, err
 		return NoisedSum{}, errors.New("the charge and the sum have different mechanisms")
 	case src.mechanism != sum.s.mechanism:
 		return NoisedSum{}, errors.New("the noise was made for another mechanism than the sum's")
+	case src.predictable && !r.TestMode():
+		return NoisedSum{}, errors.New("predictable noise protects nobody, and the charged run is not in test mode")
 	}
 	values, noSum := sum.take()
 	noise, noNoise := src.take(runtime.GOMAXPROCS(0))

@@ -50,7 +50,7 @@ func exact(t testing.TB, m plan.Mechanism, id ledger.PlanID) (ExactSum, []int32)
 // the memory of sum and noise is gone.
 func TestAddNoise(t *testing.T) {
 	m := mechanism(t, 3*chunk+5)
-	r := ledgertest.Receipt(t, m)
+	r := ledgertest.TestModeReceipt(t, m)
 	sum, values := exact(t, m, r.PlanID())
 	for i := range values {
 		values[i] = math.MaxInt32 - int32(i%7)
@@ -157,6 +157,9 @@ func TestAddNoiseVerifies(t *testing.T) {
 		}},
 		{"noise of another length", "another mechanism", func(s ExactSum, r ledger.ChargeReceipt) (NoisedSum, error) {
 			return AddNoise(s, r, NewSource(other))
+		}},
+		{"predictable noise for a real charge", "not in test mode", func(s ExactSum, r ledger.ChargeReceipt) (NoisedSum, error) {
+			return AddNoise(s, r, NewPredictableTestSource(m, 1, 2))
 		}},
 	} {
 		r := ledgertest.Receipt(t, m)

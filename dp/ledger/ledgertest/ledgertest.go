@@ -13,6 +13,17 @@ import (
 // returns its live receipt.
 func Receipt(t testing.TB, m plan.Mechanism) ledger.ChargeReceipt {
 	t.Helper()
+	return receipt(t, m, false)
+}
+
+// TestModeReceipt is Receipt of a run in test mode.
+func TestModeReceipt(t testing.TB, m plan.Mechanism) ledger.ChargeReceipt {
+	t.Helper()
+	return receipt(t, m, true)
+}
+
+func receipt(t testing.TB, m plan.Mechanism, testMode bool) ledger.ChargeReceipt {
+	t.Helper()
 	var machine ledger.Machine
 	apply := func(e ledger.Entry) ledger.Answer {
 		raw, err := ledger.Encode(e)
@@ -31,8 +42,11 @@ func Receipt(t testing.TB, m plan.Mechanism) ledger.ChargeReceipt {
 	rand.Read(id[:])
 	rand.Read(charge[:])
 	rand.Read(nonce[:])
-	apply(ledger.Admit{Run: id, Domain: "test", Phases: []plan.Mechanism{m},
-		Budget: ledger.Budget{EpsilonMicro: 1e6, DeltaNumerator: 1, DeltaExponent: 5}})
+	budget := ledger.Budget{EpsilonMicro: 1e6, DeltaNumerator: 1, DeltaExponent: 5}
+	if testMode {
+		budget.EpsilonMicro = ledger.Unlimited
+	}
+	apply(ledger.Admit{Run: id, Domain: "test", Phases: []plan.Mechanism{m}, Budget: budget, TestMode: testMode})
 	p := apply(ledger.Plan{Run: id, Prev: machine.Head(), Phase: m.Phase, Nonce: nonce, Arithmetic: "test"})
 	machine.Claim(charge)
 	return apply(ledger.Charge{Run: id, Prev: machine.Head(), Plan: p.PlanID(), Charge: charge}).Receipt
