@@ -74,6 +74,11 @@ func (f *taskFactory) gradient() (*task.Gradient, error) {
 	return g, g.Prepare()
 }
 
+// noiseFloor keeps dp-adam's second moment above this share of the noise's
+// variance, where the difference of the two is mostly noise itself: steps grow
+// by at most 1/√noiseFloor over adam's.
+const noiseFloor = 0.05
+
 // newAdapterLearner is the consumer of the fine-tuning's released sums.
 func (r *resolved) newAdapterLearner(a *adapter.Adapter, centers *prototype.Centers) (*adapterLearner, error) {
 	f, m := r.spec.Finetune, r.finetune()
@@ -83,11 +88,16 @@ func (r *resolved) newAdapterLearner(a *adapter.Adapter, centers *prototype.Cent
 	if err != nil {
 		return nil, err
 	}
+	adam := optim.AdamConfig{Beta1: f.Beta1, Beta2: f.Beta2, Eps: 1e-8}
 	switch f.Optimizer {
 	case "sgd":
 		l.optimizer, err = optim.NewSGD(m.Dim, float32(f.Beta1))
+	case "dp-adam":
+		adam.NoiseVariance = float32(m.NoiseStd() * m.NoiseStd())
+		adam.NoiseFloor = noiseFloor * adam.NoiseVariance
+		l.optimizer, err = optim.NewAdam(m.Dim, adam)
 	default:
-		l.optimizer, err = optim.NewAdam(m.Dim, optim.AdamConfig{Beta1: f.Beta1, Beta2: f.Beta2, Eps: 1e-8})
+		l.optimizer, err = optim.NewAdam(m.Dim, adam)
 	}
 	if err != nil {
 		return nil, err

@@ -73,9 +73,9 @@ type Adapter struct {
 type Finetune struct {
 	Batch             int       `yaml:"batch"` // nominal: the mean of the Poisson sample's size
 	Steps             int       `yaml:"steps"`
-	Copies            int       `yaml:"copies"` // noise and time draws an example, averaged before clipping
-	Clip              float64   `yaml:"clip"`   // L2 norm
-	Optimizer         string    `yaml:"optimizer"`
+	Copies            int       `yaml:"copies"`    // noise and time draws an example, averaged before clipping
+	Clip              float64   `yaml:"clip"`      // L2 norm
+	Optimizer         string    `yaml:"optimizer"` // adam, dp-adam (the noise's variance leaves the second moment) or sgd
 	LearningRate      float64   `yaml:"learning_rate"`
 	FinalLearningRate float64   `yaml:"final_learning_rate"` // reached linearly at the last step
 	Beta1             float64   `yaml:"beta1"`
@@ -240,7 +240,7 @@ func (f Finetune) check(c *checker, size int) {
 	c.positive("finetune.steps", f.Steps, maxSteps)
 	c.within("finetune.copies", f.Copies, 1, 256)
 	c.require("finetune.clip", f.Clip > 0 && f.Clip <= 1e6, "must be more than 0 and at most 1e6, not %v", f.Clip)
-	c.oneOf("finetune.optimizer", f.Optimizer, "adam", "sgd")
+	c.oneOf("finetune.optimizer", f.Optimizer, "adam", "dp-adam", "sgd")
 	c.rate("finetune.learning_rate", f.LearningRate)
 	c.require("finetune.final_learning_rate", f.FinalLearningRate >= 0 && f.FinalLearningRate <= f.LearningRate,
 		"must lie from 0 to finetune.learning_rate (%v), not %v", f.LearningRate, f.FinalLearningRate)
