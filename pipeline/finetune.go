@@ -171,7 +171,6 @@ type watcher struct {
 	phase       string
 	note        string
 	endPhase    func()
-	step        uint64 // over all phases
 	err         error
 }
 
@@ -200,9 +199,9 @@ func (w *watcher) observe(p coordinator.Progress) {
 		w.err = err
 		return
 	}
-	progress := Progress{Stage: p.Phase, Done: p.Step, Total: p.Steps, Unit: "steps", Budget: w.spec.Privacy.Epsilon}
+	progress := Progress{Stage: p.Phase, Done: p.Step, Total: p.Steps, Unit: "steps"}
 	if epsilon != nil {
-		progress.Epsilon = *epsilon
+		progress.Epsilon, progress.Budget = *epsilon, w.spec.Privacy.Epsilon
 	}
 	line := metric{Phase: p.Phase, PhaseStep: p.Step, Charges: p.Charges, Epsilon: epsilon, Workers: p.Workers}
 	perStep := w.meter.advance(p.Step)
@@ -215,8 +214,9 @@ func (w *watcher) observe(p coordinator.Progress) {
 		}
 	}
 	w.obs.Progress(progress)
-	if step := w.before(p.Phase) + uint64(p.Step); step > w.step {
-		w.step = step
+	// A process that was killed may have committed its last step and not
+	// written its line: the next one does.
+	if step := w.before(p.Phase) + uint64(p.Step); step > w.metrics.Last() {
 		if err := w.metrics.Append(step, line); err != nil {
 			w.err = err
 		}
@@ -228,8 +228,6 @@ func (w *watcher) begin(p coordinator.Progress) {
 	w.phase = p.Phase
 	w.endPhase = w.timings.measure(p.Phase)
 	w.meter = newMeter(time.Now, p.Step)
-	// Steps of earlier processes have their lines.
-	w.step = w.before(p.Phase) + uint64(p.Step)
 	w.obs.Stage(p.Phase)
 }
 
@@ -262,6 +260,6 @@ func (w *watcher) epsilon() (*float64, error) {
 	if !ok {
 		return nil, fmt.Errorf("the ledger does not know this run")
 	}
-	epsilon, _, err := account.RDPEpsilon(spent(view), w.spec.Privacy.Delta)
+	epsilon, _, err := account.RDPEpsilon(spent(view), view.Admit.Budget.Delta())
 	return &epsilon, err
 }

@@ -105,9 +105,13 @@ func (r *resolved) resolvePrototypes() error {
 // planned, reserves included, within the budget.
 func (r *resolved) calibrate(dim int) error {
 	f, size := r.spec.Finetune, r.spec.Data.NominalSize
+	b, err := budget(r.spec.Privacy, false) // as the ledger will have it
+	if err != nil {
+		return err
+	}
 	rate := min(1, float64(f.Batch)/float64(size))
 	reserve := plan.DefaultReserve(f.Steps)
-	sigma, err := account.Calibrate(r.spec.Privacy.Epsilon, r.spec.Privacy.Delta, rate, f.Steps+reserve, granted(r.mechanisms))
+	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, granted(r.mechanisms))
 	if err != nil {
 		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
 	}
@@ -119,8 +123,8 @@ func (r *resolved) calibrate(dim int) error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	r.mechanisms = append(r.mechanisms, m)
-	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), r.spec.Privacy.Delta)
-	if err == nil && epsilon > r.spec.Privacy.Epsilon {
+	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), b.Delta())
+	if err == nil && epsilon > b.Epsilon() {
 		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", epsilon, r.spec.Privacy.Epsilon)
 	}
 	return err
@@ -148,25 +152,48 @@ func spent(view ledger.RunView) []account.Event {
 	return events
 }
 
-// budget is the config's (ε, δ) in the ledger's exact integers: ε rounded down
-// to a millionth, δ by its shortest decimal digits.
+// budget is the config's (ε, δ) in the ledger's exact integers, by the shortest
+// decimal digits of both. Digits of ε after the sixth decimal place are cut off:
+// the ledger's budget is never above the config's.
 func budget(p config.Privacy, testMode bool) (ledger.Budget, error) {
-	b := ledger.Budget{EpsilonMicro: uint64(math.Floor(p.Epsilon * 1e6))}
-	if testMode {
-		b.EpsilonMicro = ledger.Unlimited
+	b := ledger.Budget{EpsilonMicro: ledger.Unlimited}
+	if !testMode {
+		digits, places, err := decimal(p.Epsilon)
+		if err != nil {
+			return b, fmt.Errorf("privacy.epsilon %v: %w", p.Epsilon, err)
+		}
+		for ; places > 6; places-- {
+			digits /= 10
+		}
+		for ; places < 6; places++ {
+			digits *= 10 // at most 1000, in millionths
+		}
+		b.EpsilonMicro = digits
 	}
-	mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(p.Delta, 'e', -1, 64), "e")
+	digits, places, err := decimal(p.Delta)
+	if err != nil || places > math.MaxUint8 {
+		return b, fmt.Errorf("privacy.delta %v cannot be written exactly", p.Delta)
+	}
+	b.DeltaNumerator, b.DeltaExponent = digits, uint8(places)
+	if err := b.Validate(testMode); err != nil {
+		return b, fmt.Errorf("privacy (epsilon %v, delta %v): %w", p.Epsilon, p.Delta, err)
+	}
+	return b, nil
+}
+
+// decimal returns x > 0 as digits·10^-places, by its shortest decimal digits.
+func decimal(x float64) (digits uint64, places int, err error) {
+	mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(x, 'e', -1, 64), "e")
 	whole, fraction, _ := strings.Cut(mantissa, ".")
 	e, err := strconv.Atoi(exponent)
 	if err != nil {
-		return b, err
+		return 0, 0, err
 	}
-	digits := len(fraction) - e // δ = wholefraction · 10^-digits
-	if b.DeltaNumerator, err = strconv.ParseUint(whole+fraction, 10, 64); err != nil || digits < 0 || digits > 255 {
-		return b, fmt.Errorf("privacy.delta %v cannot be written exactly", p.Delta)
+	digits, err = strconv.ParseUint(whole+fraction, 10, 64)
+	for places = len(fraction) - e; err == nil && places < 0; places++ {
+		digits *= 10
 	}
-	b.DeltaExponent = uint8(digits)
-	return b, nil
+	return digits, places, err
 }
 
 // threads is how many threads each worker uses.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/model/augment"
 	"github.com/dploda/dploda/model/classifier"
@@ -32,7 +34,7 @@ func (r *run) reportStage(ctx context.Context, m *model) (*Report, error) {
 	}
 	report := r.newReport()
 	if r.opts.TestSeed == nil {
-		epsilon, _, err := account.RDPEpsilon(spent(spentView), r.spec.Privacy.Delta)
+		epsilon, _, err := account.RDPEpsilon(spent(spentView), spentView.Admit.Budget.Delta())
 		if err != nil {
 			return nil, err
 		}
@@ -41,11 +43,11 @@ func (r *run) reportStage(ctx context.Context, m *model) (*Report, error) {
 			return nil, err
 		}
 	}
-	if err := r.judge(ctx, m, report); err != nil {
+	if err := r.judge(ctx, m, spentView, report); err != nil {
 		return nil, err
 	}
 	done()
-	report.Seconds = r.timings.Seconds
+	report.Seconds = r.sharedSeconds()
 	report.finishRates(r)
 	content, err := report.JSON()
 	if err != nil {
@@ -67,6 +69,18 @@ func (r *run) newReport() *Report {
 	}
 }
 
+// sharedSeconds are the stages' wall times. Those of a few steps on private
+// images tell of their number: such a phase is left out.
+func (r *run) sharedSeconds() map[string]float64 {
+	seconds := maps.Clone(r.timings.Seconds)
+	for _, m := range r.mechanisms {
+		if !r.spec.Data.Public && m.Steps < smoothing {
+			delete(seconds, m.Phase)
+		}
+	}
+	return seconds
+}
+
 // finishRates turns the timings into rates: nominal images over wall time.
 func (rep *Report) finishRates(r *run) {
 	if s := rep.Seconds[phaseFinetune]; s > 0 {
@@ -78,7 +92,7 @@ func (rep *Report) finishRates(r *run) {
 }
 
 // judge fills in the accuracies and draws the pictures.
-func (r *run) judge(ctx context.Context, m *model, report *Report) error {
+func (r *run) judge(ctx context.Context, m *model, view ledger.RunView, report *Report) error {
 	if err := r.resample(ctx, m); err != nil {
 		return err
 	}
@@ -119,7 +133,7 @@ func (r *run) judge(ctx context.Context, m *model, report *Report) error {
 	if err := r.judgePublic(ctx, j, report); err != nil {
 		return err
 	}
-	return r.judgePrototypes(ctx, j, m, report)
+	return r.judgePrototypes(ctx, j, m, view, report)
 }
 
 func scored(accuracy float64, err error) (*float64, error) { return &accuracy, err }
@@ -135,14 +149,15 @@ func (r *run) judgePublic(ctx context.Context, j *judge, report *Report) error {
 }
 
 // judgePrototypes scores the private prototypes without any gradient step.
-func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, report *Report) error {
+func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledger.RunView, report *Report) error {
 	if r.prototypes == nil {
 		return nil
 	}
 	p := &PrototypesReport{Clusters: r.prototypes.Clusters, Rounds: r.prototypes.Rounds}
 	report.Prototypes = p
 	if r.opts.TestSeed == nil {
-		epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms[:1]), r.spec.Privacy.Delta)
+		first := ledger.RunView{Phases: view.Phases[:1]}
+		epsilon, _, err := account.RDPEpsilon(spent(first), view.Admit.Budget.Delta())
 		if err != nil {
 			return err
 		}

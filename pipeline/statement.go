@@ -83,12 +83,12 @@ charged in the ledger before anything noised left the coordinator's memory.
 
 It covers everything in this folder: the adapter, the synthetic images, the
 pictures and the figures are computed from the released sums and from public
-data alone. It covers the spending that this ledger recorded, while the sampling
-secret stays secret, against whoever sees this folder; the workers and the
-coordinator that computed it are trusted. It does not cover other copies or
-other uses of the same images, nor choices that people made after looking at
-them. Settings that were tuned on the same images in earlier runs cost budget
-of their own.
+data alone. It covers the spending that the ledger recorded for this run, while the
+sampling secret stays secret, against whoever sees this folder; the workers and
+the coordinator that computed it are trusted. It does not cover other runs on
+the same images, whose spending adds to this one's, other copies or other uses
+of them, nor choices that people made after looking at them. Settings that were
+tuned on the same images in earlier runs cost budget of their own.
 `))
 
 // Markdown is the statement as share/PRIVACY.md.

@@ -140,9 +140,26 @@ func runProcess(ctx context.Context, program string, credentials bus.Credentials
 	}
 	err = errors.Join(credentials.Write(stdin), stdin.Close(), cmd.Wait())
 	if err != nil && complaint.Len() > 0 {
-		err = fmt.Errorf("%s (%w)", strings.TrimSpace(complaint.String()), err)
+		err = fmt.Errorf("%s (%w)", lastWords(complaint.String()), err)
 	}
 	return err
+}
+
+// lastWords is what a worker process wrote before it ended, without the trace of
+// a crash: its message and its arguments may be private values.
+func lastWords(text string) string {
+	var said []string
+	for line := range strings.Lines(text) {
+		for _, crash := range []string{"panic: ", "fatal error: ", "runtime: ", "goroutine ", "SIG", "unexpected fault"} {
+			if strings.HasPrefix(line, crash) {
+				return strings.Join(append(said, "it crashed"), "; ")
+			}
+		}
+		if line = strings.TrimSpace(line); line != "" {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 // ServeWorker is a worker process: it reads its credentials and works until

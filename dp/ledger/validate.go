@@ -10,7 +10,7 @@ func (e Admit) validate() error {
 	if err := validName("data domain", e.Domain); err != nil {
 		return err
 	}
-	if err := e.Budget.validate(e.TestMode); err != nil {
+	if err := e.Budget.Validate(e.TestMode); err != nil {
 		return err
 	}
 	if len(e.Phases) < 1 || len(e.Phases) > maxPhases {
@@ -29,7 +29,9 @@ func (e Admit) validate() error {
 	return nil
 }
 
-func (b Budget) validate(testMode bool) error {
+// Validate reports what keeps b from being admitted: a run in test mode has an
+// unlimited epsilon, every other run a finite one.
+func (b Budget) Validate(testMode bool) error {
 	switch {
 	case testMode != (b.EpsilonMicro == Unlimited):
 		return errors.New("the budget is unlimited in test mode and only there")
