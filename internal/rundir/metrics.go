@@ -15,7 +15,10 @@ const (
 )
 
 // Metrics appends to metrics.jsonl. Only released values belong there.
-type Metrics struct{ f *os.File }
+type Metrics struct {
+	f    *os.File
+	last uint64
+}
 
 // Metrics opens the run's metrics. A last line that a crash has cut is taken
 // away first.
@@ -29,8 +32,33 @@ func (f *Folder) Metrics() (*Metrics, error) {
 		file.Close()
 		return nil, fmt.Errorf("cannot repair %s: %w", path, err)
 	}
-	return &Metrics{file}, nil
+	last, err := lastStep(path)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &Metrics{file, last}, nil
 }
+
+// lastStep reads the step of the file's last line.
+func lastStep(path string) (uint64, error) {
+	content, err := os.ReadFile(path)
+	if err != nil || len(content) == 0 {
+		return 0, err
+	}
+	lines := bytes.TrimSuffix(content, []byte("\n"))
+	var line struct {
+		Step uint64 `json:"step"`
+	}
+	if err := json.Unmarshal(lines[bytes.LastIndexByte(lines, '\n')+1:], &line); err != nil {
+		return 0, fmt.Errorf("the last line of %s is damaged; remove it: %w", path, err)
+	}
+	return line.Step, nil
+}
+
+// Last is the step of the last line, by this process or an earlier one; 0 if
+// there is none.
+func (m *Metrics) Last() uint64 { return m.last }
 
 // cutPartialLine truncates the file after its last newline and stays at its
 // end.
@@ -78,6 +106,7 @@ func (m *Metrics) Append(step uint64, values any) error {
 	if _, err := m.f.Write(append(line, '\n')); err != nil {
 		return Explain(m.f.Name(), err)
 	}
+	m.last = step
 	return nil
 }
 

@@ -206,8 +206,15 @@ func TestMetricsAfterACrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if m.Last() != 0 {
+			t.Errorf("the last step is %d", m.Last())
+		}
 		if err := m.Append(7, struct{}{}); err != nil {
 			t.Fatal(err)
+		}
+		m.Close()
+		if m, err = f.Metrics(); err != nil || m.Last() != 7 {
+			t.Fatalf("opened again, the last step is not 7: %v", err)
 		}
 		m.Close()
 		content, _ := os.ReadFile(f.Path("metrics.jsonl"))
@@ -279,7 +286,7 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Metrics{file}
+	m := &Metrics{f: file}
 	if err := m.Append(1, struct{}{}); !errors.Is(err, syscall.ENOSPC) || !strings.HasPrefix(err.Error(), "the disk is full: ") {
 		t.Errorf("got %v", err)
 	}
