@@ -11,14 +11,10 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/worker/fleet"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	dim      = 5
@@ -191,7 +187,10 @@ func memoryDir(t testing.TB) string {
 }
 
 func newTrial(t testing.TB, seed *uint64, steps, reserve int) *trial {
-	x := &trial{t: t, dir: memoryDir(t), seed: seed, every: 2, fleet: newFleet("a", "b")}
+	x := &trial{t: t, seed: seed, every: 2, fleet: newFleet("a", "b")}
+	if t != nil {
+		x.dir = memoryDir(t)
+	}
 	x.id = RunIdentity{ID: ledger.RunID{1, 2, 3}, Domain: "images", Spec: sha256.Sum256([]byte("spec")),
 		Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5},
 		Phases: []plan.Mechanism{mechanism("prototypes-0", 1, reserve), mechanism("finetune", steps, reserve)}}
