@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/dploda/dploda/dp/ledger"
@@ -74,7 +73,6 @@ type sampleSeen struct {
 // fakeFleet computes at once, in the caller's goroutine: an example's
 // contribution is a function of its id, the draw key and the parameters.
 type fakeFleet struct {
-	mu         sync.Mutex
 	events     chan fleet.Event
 	speeds     map[string]float64
 	parameters []byte
