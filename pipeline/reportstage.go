@@ -17,9 +17,12 @@ import (
 	"github.com/dploda/dploda/model/classifier"
 )
 
-// baselineImages is how many images each of the rows beside ours is made of:
-// enough for a fair figure, few enough not to cost more than the run.
-const baselineImages = 600
+// mostBaselineImages is how many images each of the rows beside ours is made
+// of at most: enough for a fair figure, few enough not to cost more than the run.
+const mostBaselineImages = 600
+
+// baselineImages are no more than ours.
+func (r *run) baselineImages() int { return min(mostBaselineImages, r.spec.Sample.Images) }
 
 // gridColumns is how many images of a class a picture shows.
 const gridColumns = 8
@@ -100,7 +103,7 @@ func (r *run) judge(ctx context.Context, m *model, view ledger.RunView, report *
 	if err != nil {
 		return err
 	}
-	before, err := r.sampleImages(ctx, r.generator(start, nil), baselineImages, "images before fine-tuning")
+	before, err := r.sampleImages(ctx, r.generator(start, nil), r.baselineImages(), "images before fine-tuning")
 	if err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func scored(accuracy float64, err error) (*float64, error) { return &accuracy, e
 
 // judgePublic scores the base under its own classes with the best mapping.
 func (r *run) judgePublic(ctx context.Context, j *judge, report *Report) error {
-	public, err := r.sampleImages(ctx, r.publicGenerator(), baselineImages, "the base's public classes")
+	public, err := r.sampleImages(ctx, r.publicGenerator(), r.baselineImages(), "the base's public classes")
 	if err != nil {
 		return err
 	}
@@ -167,7 +170,7 @@ func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledg
 	if err != nil {
 		return err
 	}
-	alone, err := r.sampleImages(ctx, r.generator(start, m), baselineImages, "with prototypes alone")
+	alone, err := r.sampleImages(ctx, r.generator(start, m), r.baselineImages(), "with prototypes alone")
 	if err != nil {
 		return err
 	}
