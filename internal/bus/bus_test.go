@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nkeys"
 	"go.uber.org/goleak"
 
 	"github.com/dploda/dploda/internal/wire"
@@ -189,6 +190,38 @@ func TestStrangersAreRefused(t *testing.T) {
 			t.Fatalf("no refusal of a client without a key: %v", err)
 		}
 		got += string(reply[:n])
+	}
+}
+
+// impostor claims one public key and signs with another.
+type impostor struct {
+	nkeys.KeyPair
+	claim string
+}
+
+func (i impostor) PublicKey() (string, error) { return i.claim, nil }
+
+func TestAKnownPublicKeyIsNotEnough(t *testing.T) {
+	s := start(t, Options{Listen: true})
+	key, err := nkeys.FromSeed([]byte(worker(t, s, "w").Seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connect(s.URL(), "data", impostor{other, public}); err == nil {
+		t.Error("a signature of another key was accepted")
+	}
+	if c, err := connect(s.URL(), "data", impostor{key, public}); err != nil {
+		t.Errorf("the right signature was refused: %v", err)
+	} else {
+		c.Close()
 	}
 }
 
