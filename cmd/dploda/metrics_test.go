@@ -1,0 +1,33 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+// checkMetrics: each line of metrics.jsonl is an object with its step, and the
+// steps count up from one without a gap, whatever happened to the process.
+func checkMetrics(t *testing.T, out string) {
+	t.Helper()
+	want := 1
+	lines := bufio.NewScanner(bytes.NewReader(read(t, out, "metrics.jsonl")))
+	for ; lines.Scan(); want++ {
+		var line struct {
+			Step  *int   `json:"step"`
+			Phase string `json:"phase"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Step == nil || line.Phase == "" {
+			t.Errorf("a line of metrics.jsonl: %v\n%s", err, lines.Text())
+			return
+		}
+		if *line.Step != want {
+			t.Errorf("metrics.jsonl goes on with step %d where %d should be:\n%s", *line.Step, want, read(t, out, "metrics.jsonl"))
+			return
+		}
+	}
+	if steps := 2 + 8; want != steps+1 {
+		t.Errorf("metrics.jsonl holds %d steps of %d", want-1, steps)
+	}
+}
