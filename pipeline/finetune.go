@@ -35,7 +35,10 @@ func (r *run) finetuneStage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	workers, err := r.startWorkers(ctx)
+	stop := ctx
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	workers, err := r.startWorkers(ctx, broken)
 	if err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func (r *run) finetuneStage(ctx context.Context) error {
 		err = watch.err
 	}
 	if err != nil {
-		return workers.explain(err)
+		return workers.explain(err, stop.Err() != nil)
 	}
 	if err := m.adapter.SetFlat(learner.average.Average()); err != nil {
 		return err

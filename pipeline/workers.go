@@ -25,8 +25,11 @@ type crew struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 
-	mu  sync.Mutex
-	err error // the first worker's failure that nothing mended
+	mu     sync.Mutex
+	need   int                     // fewer workers than this cannot go on
+	alive  int                     // that this process started and that have not failed
+	broken context.CancelCauseFunc // ends the run when there are too few
+	err    error                   // the first worker's failure that nothing mended
 }
 
 // restartAfter is how long a worker process that died is left dead, and
@@ -37,10 +40,12 @@ const (
 )
 
 // startWorkers starts the bus, the fleet and the config's workers: goroutines
-// of this process or processes of their own.
-func (r *run) startWorkers(ctx context.Context) (_ *crew, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	c := &crew{cancel: cancel}
+// of this process or processes of their own. They outlive ctx until the crew is
+// closed, so that a run that is stopped can end its step in order; broken is
+// called if too many of them fail for good.
+func (r *run) startWorkers(ctx context.Context, broken context.CancelCauseFunc) (_ *crew, err error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &crew{cancel: cancel, need: max(1, r.spec.Workers.Min), alive: r.spec.Workers.Count, broken: broken}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -172,22 +177,30 @@ func ServeWorker(ctx context.Context, credentials io.Reader) error {
 	return worker.Run(ctx, worker.Options{Connection: worker.Dial(c), Kind: newDevice().Kind(), NewTasks: newTasks})
 }
 
+// fail takes in how a worker ended.
 func (c *crew) fail(err error) {
+	if err == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = err
 	}
+	if c.alive--; c.alive < c.need {
+		c.broken(c.err)
+	}
 }
 
-// explain adds what a worker died of to the run's error.
-func (c *crew) explain(err error) error {
+// explain puts what the workers died of in the place of the run's error, if
+// that is why the run ended; stopped says that a person asked for it.
+func (c *crew) explain(err error, stopped bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil || errors.Is(err, context.Canceled) {
+	if stopped || c.err == nil || c.alive >= c.need {
 		return err
 	}
-	return fmt.Errorf("%w (a worker failed: %w)", err, c.err)
+	return fmt.Errorf("too few workers are left: %w", c.err)
 }
 
 // close ends the fleet, then the workers, then the bus.
