@@ -66,8 +66,9 @@ func (g *Gradient) Prepare() error {
 		for range g.Lanes {
 			t.examples = append(t.examples, g.Preparation.NewExample())
 		}
-		if g.Centers != nil {
-			t.channel = make([]float32, g.Centers.Spec.Pixels())
+		if grid := g.Preparation.Codec.Grid(); g.Preparation.PrototypeChannels > 0 {
+			// Without prototypes the channels stay zero, as in sampling.
+			t.channel = make([]float32, g.Preparation.PrototypeChannels*grid.H*grid.W)
 		}
 		for lane := range g.Lanes {
 			if err := stream.SetInput(WeightInput, lane, []float32{1}); err != nil {
