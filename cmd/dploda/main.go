@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,8 @@ func (e usageError) Unwrap() error { return e.error }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the program at once: no moment is a wrong one.
+	context.AfterFunc(ctx, stop)
 	code := execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -61,9 +64,17 @@ Start with:  dploda demo`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q (see 'dploda --help')", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see 'dploda %s --help')", err, cmd.Name())}
+		problem, _, _ := strings.Cut(err.Error(), ": strconv.") // Go's own words help nobody
+		return usageError{fmt.Errorf("%s (see '%s --help')", problem, cmd.CommandPath())}
 	})
 	root.AddCommand(newDemo(), newRun(), newPretrain(), newInspect(), newWorker(), newVersion())
 	return root

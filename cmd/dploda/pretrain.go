@@ -22,6 +22,9 @@ as a diffusers UNet2DModel folder. The same command in the same folder goes on
 where it was stopped.`,
 		Args: oneArg("the config file, for example examples/pretrain-drawn.yaml"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if opts.Out == "" {
+				return usageError{errors.New("pretrain needs a folder for the base model: give --out DIR")}
+			}
 			spec, err := config.LoadPretrain(args[0])
 			if err != nil {
 				return usageError{err}
@@ -40,8 +43,5 @@ where it was stopped.`,
 	cmd.Flags().StringVar(&opts.Data, "data", "", "folder of the public data set")
 	cmd.Flags().IntVar(&opts.Threads, "threads", 0, "threads (default all cores)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print progress as JSON")
-	if err := cmd.MarkFlagRequired("out"); err != nil {
-		panic(err) // the flag is registered above
-	}
 	return cmd
 }
