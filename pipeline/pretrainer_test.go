@@ -1,0 +1,105 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dploda/dploda/model/draws"
+)
+
+func sameBits(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
+}
+
+// stopAfter ends a training's context after some steps.
+type stopAfter struct {
+	quiet
+	steps  int
+	cancel func()
+}
+
+func (s stopAfter) Progress(p Progress) {
+	if p.Done == s.steps {
+		s.cancel()
+	}
+}
+
+// A pre-training that was stopped and goes on, with another number of threads,
+// gives the bits of one that ran through.
+func TestPretrainingResumesBitForBit(t *testing.T) {
+	for _, prototypes := range []bool{false, true} {
+		whole := tinyPretrainer(t, prototypes, 1)
+		start := slices.Clone(whole.weights)
+		if err := whole.train(context.Background(), 0, filepath.Join(t.TempDir(), "none"), "hash", quiet{}); err != nil {
+			t.Fatal(err)
+		}
+		if sameBits(start, whole.weights) {
+			t.Fatal("training changes nothing")
+		}
+		path := filepath.Join(t.TempDir(), pretrainState)
+		ctx, cancel := context.WithCancel(context.Background())
+		first := tinyPretrainer(t, prototypes, 2)
+		if err := first.train(ctx, 0, path, "hash", stopAfter{steps: 3, cancel: cancel}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("error %v, want %v", err, context.Canceled)
+		}
+		second := tinyPretrainer(t, prototypes, 3)
+		begin, err := second.load(path, "hash")
+		if err != nil || begin != 3 {
+			t.Fatalf("the checkpoint says step %d (error %v), want 3", begin, err)
+		}
+		if err := second.train(context.Background(), begin, path, "hash", quiet{}); err != nil {
+			t.Fatal(err)
+		}
+		if !sameBits(second.weights, whole.weights) || !sameBits(second.average.Average(), whole.average.Average()) {
+			t.Errorf("prototypes %v: the resumed training gives other bits", prototypes)
+		}
+	}
+}
+
+func TestPretrainingRefusesCheckpoints(t *testing.T) {
+	path := filepath.Join(t.TempDir(), pretrainState)
+	p := tinyPretrainer(t, false, 1)
+	if begin, err := p.load(path, "hash"); begin != 0 || err != nil {
+		t.Errorf("without a checkpoint it begins at %d (error %v)", begin, err)
+	}
+	if err := p.save(path, "hash", 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.load(path, "another"); err == nil || !strings.Contains(err.Error(), "another config") {
+		t.Errorf("a checkpoint of another config: error %v", err)
+	}
+	if _, err := tinyPretrainer(t, true, 1).load(path, "hash"); err == nil {
+		t.Error("the checkpoint of another network is accepted")
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content[:len(content)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.load(path, "hash"); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged checkpoint: error %v", err)
+	}
+}
+
+// A training prototype is the mean of other drawings: with one drawing a class
+// there is nothing but noise around zero.
+func TestPublicPrototypesLeaveTheExampleOut(t *testing.T) {
+	f := newPublicPrototypes(tinyImages(t, 3, 4), 8)
+	d, dst := draws.New(draws.SeedKey(1, "prototypes")), make([]float32, 64)
+	for n := range uint64(20) {
+		f.draw(dst, d.Stream(n, 0, draws.Prototype), 1, 1)
+		for _, v := range dst {
+			if v < -1 || v > -1+2*6*mostPrototypeNoise {
+				t.Fatalf("a prototype of no other drawing holds %v", v)
+			}
+		}
+	}
+}
