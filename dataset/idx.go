@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 )
 
 // Split names one of a data set's two parts, as MNIST's files do.
@@ -45,6 +46,8 @@ func plainOrGzip(folder, name string) (string, error) {
 		path := filepath.Join(folder, name+suffix)
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
+		} else if errors.Is(err, syscall.ENOTDIR) {
+			return "", fmt.Errorf("the data folder %s is not a folder", folder)
 		} else if !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/dataset/drawn"
+)
+
+// TestScripts holds what the program says to bad input, word for word.
+func TestScripts(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("ROOT", root)
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, ".state"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"refused": scriptRefused, "images": scriptImages, "cut": scriptCut, "grow": scriptGrow, "poke": scriptPoke,
+		},
+	})
+}
+
+// refused CODE ARG...: the program ends with the exit code and prints nothing
+// to standard output.
+func scriptRefused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: refused CODE ARG...")
+	}
+	err := ts.Exec("dploda", args[1:]...)
+	code := 0
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("standard output is not empty:\n%s", out)
+	}
+}
+
+// images DIR: a small data set of ten classes under MNIST's file names, not
+// compressed.
+func scriptImages(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: images DIR")
+	}
+	folder := ts.MkAbs(args[0])
+	ts.Check(dataset.WriteIdx(folder, dataset.Train, drawn.Shapes(1, 30)))
+	packed, err := filepath.Glob(filepath.Join(folder, "*.gz"))
+	ts.Check(err)
+	for _, path := range packed {
+		content, err := os.ReadFile(path)
+		ts.Check(err)
+		r, err := gzip.NewReader(bytes.NewReader(content))
+		ts.Check(err)
+		content, err = io.ReadAll(r)
+		ts.Check(err)
+		ts.Check(os.WriteFile(path[:len(path)-len(".gz")], content, 0o644))
+		ts.Check(os.Remove(path))
+	}
+}
+
+// edit is a script command on a file's content and a number.
+func edit(ts *testscript.TestScript, args []string, usage string, change func(content []byte, n int) []byte) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: %s", usage)
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	content, err := os.ReadFile(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, change(content, n), 0o644))
+}
+
+func scriptCut(ts *testscript.TestScript, _ bool, args []string) {
+	edit(ts, args, "cut FILE BYTES", func(content []byte, n int) []byte { return content[:len(content)-n] })
+}
+
+func scriptGrow(ts *testscript.TestScript, _ bool, args []string) {
+	edit(ts, args, "grow FILE BYTES", func(content []byte, n int) []byte { return append(content, make([]byte, n)...) })
+}
+
+// poke FILE OFFSET: the byte there becomes 77.
+func scriptPoke(ts *testscript.TestScript, _ bool, args []string) {
+	edit(ts, args, "poke FILE OFFSET", func(content []byte, n int) []byte { content[n] = 77; return content })
+}
