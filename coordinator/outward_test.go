@@ -1,0 +1,50 @@
+package coordinator
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/dploda/dploda/worker/fleet"
+)
+
+// What leaves the coordinator does not depend on the samples: two runs that
+// differ in every coin, sum and batch size log and report the same words.
+func TestLogsAndProgressDoNotDependOnTheSample(t *testing.T) {
+	var outward [2]string
+	var sizes [2][]int
+	for i := range outward {
+		var log bytes.Buffer
+		x := newTrial(t, seed(uint64(i)), 6, 3)
+		x.change = func(o *Options) {
+			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+				Level: slog.LevelDebug,
+				ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+					if a.Key == slog.TimeKey {
+						return slog.Attr{}
+					}
+					return a
+				},
+			}))
+		}
+		x.fleet.disturb = func(f *fakeFleet, n int, gen uint64, shares map[string][]uint32) bool {
+			if n != 3 {
+				return false
+			}
+			f.events <- fleet.Failed{Worker: "a", Generation: gen, Reason: "out of memory"}
+			return true
+		}
+		x.mustRun()
+		outward[i] = log.String() + fmt.Sprintf("%+v", x.observed)
+		for _, s := range x.fleet.seen {
+			sizes[i] = append(sizes[i], len(s.ids))
+		}
+	}
+	if fmt.Sprint(sizes[0]) == fmt.Sprint(sizes[1]) {
+		t.Fatal("both runs drew batches of the same sizes: the test sees nothing")
+	}
+	if outward[0] != outward[1] {
+		t.Errorf("two runs with different samples can be told apart:\n%s\n%s", outward[0], outward[1])
+	}
+}
