@@ -48,3 +48,29 @@ func TestLogsAndProgressDoNotDependOnTheSample(t *testing.T) {
 		t.Errorf("two runs with different samples can be told apart:\n%s\n%s", outward[0], outward[1])
 	}
 }
+
+// A sum that is given up does not stay in memory: neither one that was held and
+// found miscounted, nor one that nobody awaits.
+func TestSumsThatAreNotUsedAreWiped(t *testing.T) {
+	x := newTrial(t, nil, 1, 3)
+	var given [][]int32
+	x.fleet.disturb = func(f *fakeFleet, _ int, gen uint64, _ map[string][]uint32) bool {
+		for _, generation := range []uint64{gen - 1, gen} {
+			values := []int32{7, 7, 7, 7, 7, 9999}
+			given = append(given, values)
+			f.events <- fleet.Sum{Generation: generation, Values: values}
+		}
+		return true
+	}
+	if err := x.process(t.Context()); err == nil {
+		t.Fatal("miscounted sums are accepted")
+	}
+	for i, values := range given {
+		for _, v := range values {
+			if v != 0 {
+				t.Errorf("sum %d of %d still holds %v", i+1, len(given), values)
+				break
+			}
+		}
+	}
+}
