@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -156,6 +158,10 @@ func TestSameBits(t *testing.T) {
 		out := t.TempDir()
 		loseWorker(t, out, tiny(out, 1, "--worker-processes"), want)
 	})
+	t.Run("full disk", func(t *testing.T) {
+		t.Parallel()
+		fillDisk(t, t.TempDir(), want)
+	})
 	t.Run("folder", func(t *testing.T) { completeFolder(t, golden) })
 }
 
@@ -203,6 +209,37 @@ func loseWorker(t *testing.T, out string, command []string, want model) {
 		}
 	}
 	if finish(t, out, command) != want {
+		t.Error("another model")
+	}
+}
+
+// fillDisk runs on a disk of 256 kB, which a namespace of its own has without
+// privileges. When there is more space, the same command goes on.
+func fillDisk(t *testing.T, disk string, want model) {
+	if err := exec.Command("unshare", "-rm", "mount", "-t", "tmpfs", "none", disk).Run(); err != nil {
+		t.Skipf("needs Linux with user namespaces to make a small disk: %v", err)
+	}
+	out, kept := filepath.Join(disk, "out"), t.TempDir()
+	script := `
+mount -t tmpfs -o size=256k none "$1" || exit 9
+shift; "$@"; echo "exit code $?" >&2
+mount -o remount,size=64m "$DISK" || exit 9
+"$@" 2>/dev/null || exit 9
+cp -R "$DISK/out/share" "$DISK/out/metrics.jsonl" "$KEPT"`
+	cmd := exec.Command("unshare", append([]string{"-rm", "sh", "-c", script, "sh", disk, "dploda"}, tiny(out, 1)...)...)
+	cmd.Env = append(os.Environ(), "DISK="+disk, "KEPT="+kept)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+	said := strings.Join(lines[max(0, len(lines)-2):], "\n")
+	if !regexp.MustCompile(`^dploda: .*the disk is full.*free some space and run the same command again.*\nexit code 1$`).MatchString(said) {
+		t.Errorf("on a full disk the program said\n%s", said)
+	}
+	checkMetrics(t, kept)
+	if modelOf(t, kept) != want {
 		t.Error("another model")
 	}
 }

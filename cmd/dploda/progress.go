@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -23,7 +23,7 @@ func newObserver(asJSON bool) (pipeline.Observer, func()) {
 	case asJSON:
 		return &jsonLines{out: os.Stderr}, func() {}
 	case term.IsTerminal(int(os.Stderr.Fd())):
-		b := &bars{progress: mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(72), mpb.WithAutoRefresh())}
+		b := &bars{progress: mpb.New(mpb.WithOutput(os.Stderr), mpb.WithAutoRefresh())}
 		return b, b.end
 	default:
 		return &plainLines{out: os.Stderr, now: time.Now}, func() {}
@@ -85,41 +85,42 @@ func (l *jsonLines) Progress(p pipeline.Progress) {
 	}{"progress", p, p.Done, p.Total})
 }
 
-// bars draws one bar, that of the running stage.
+// bars draws a bar for each stage that reports progress.
 type bars struct {
 	progress *mpb.Progress
+	stage    string
 	bar      *mpb.Bar
-	mu       sync.Mutex // guards text: the bar is drawn by mpb's own goroutine
-	text     string
-	name     string
+	text     *atomic.Pointer[string] // the running bar's: mpb's own goroutine draws it
 }
+
+// barWidth leaves room for a stage's name and a report in words.
+const barWidth = 20
 
 func (b *bars) Stage(name string) {
 	b.finish()
-	b.name = name
+	b.stage = strings.Replace(name, "train a classifier on", "train on", 1)
 }
 
 func (b *bars) Note(text string) { fmt.Fprintf(b.progress, "%s\n", text) }
 
 func (b *bars) Progress(p pipeline.Progress) {
-	b.mu.Lock()
-	b.text = describe(p)
-	b.mu.Unlock()
+	words := describe(p)
 	if b.bar == nil {
-		b.bar = b.progress.AddBar(int64(p.Total),
-			mpb.PrependDecorators(decor.Name(p.Stage, decor.WC{W: 14, C: decor.DindentRight})),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				return b.text
-			})))
+		text := new(atomic.Pointer[string])
+		text.Store(&words)
+		b.text = text
+		b.bar = b.progress.AddBar(int64(p.Total), mpb.BarWidth(barWidth),
+			mpb.PrependDecorators(decor.Name(b.stage, decor.WC{W: 34, C: decor.DindentRight})),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *text.Load() })))
 	}
+	b.text.Store(&words)
 	b.bar.SetCurrent(int64(p.Done))
 }
 
+// finish leaves the bar of a stage that did not come to its end where it is.
 func (b *bars) finish() {
 	if b.bar != nil {
-		b.bar.SetTotal(-1, true)
+		b.bar.Abort(false) // no effect on one that is full
 		b.bar = nil
 	}
 }
