@@ -3,11 +3,25 @@ package coordinator
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"testing"
 
 	"github.com/dploda/dploda/worker/fleet"
 )
+
+// timeless logs everything but the time, in whose digits any number may occur.
+func timeless(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}
 
 // What leaves the coordinator does not depend on the samples: two runs that
 // differ in every coin, sum and batch size log and report the same words.
@@ -18,15 +32,7 @@ func TestLogsAndProgressDoNotDependOnTheSample(t *testing.T) {
 		var log bytes.Buffer
 		x := newTrial(t, seed(uint64(i)), 6, 3)
 		x.change = func(o *Options) {
-			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
-				Level: slog.LevelDebug,
-				ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-					if a.Key == slog.TimeKey {
-						return slog.Attr{}
-					}
-					return a
-				},
-			}))
+			o.Logger = timeless(&log)
 		}
 		x.fleet.disturb = func(f *fakeFleet, n int, gen uint64, shares map[string][]uint32) bool {
 			if n != 3 {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,7 +105,7 @@ func TestBelowTheMinimumTheRunWaits(t *testing.T) {
 func TestMiscountedSumsStopTheRun(t *testing.T) {
 	var log bytes.Buffer
 	x := newTrial(t, nil, 1, 3)
-	x.change = func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
+	x.change = func(o *Options) { o.Logger = timeless(&log) }
 	x.fleet.disturb = func(f *fakeFleet, n int, gen uint64, shares map[string][]uint32) bool {
 		f.events <- fleet.Sum{Generation: gen, Values: []int32{7777001, 7777001, 7777001, 7777001, 7777001, 39}}
 		return true
