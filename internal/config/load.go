@@ -6,8 +6,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"strings"
@@ -54,6 +56,9 @@ func ParsePretrain(name string, content []byte, env Lookup) (*PretrainSpec, erro
 
 func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no config file %s; examples/ has some to begin with", path)
+	}
 	if err != nil {
 		return nil, err
 	}

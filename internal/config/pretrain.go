@@ -135,7 +135,8 @@ func (t Train) check(c *checker, prototypes bool) {
 	c.rate("train.learning_rate", t.LearningRate)
 	c.require("train.weight_decay", t.WeightDecay >= 0 && t.WeightDecay <= 10, "must lie from 0 to 10, not %v", t.WeightDecay)
 	c.decay("train.ema", t.EMA)
-	c.within("train.warmup", t.Warmup, 0, maxSteps)
+	steps := max(1, t.Images/max(1, t.Batch))
+	c.require("train.warmup", t.Warmup >= 0 && t.Warmup < steps, "must be 0 to %d, less than the %d steps that train.images and train.batch make, not %d", steps-1, steps, t.Warmup)
 	m := t.ConditionMix
 	sum := m.None + m.Class + m.Both + m.Prototype
 	least := min(m.None, m.Class, m.Both, m.Prototype)
