@@ -164,6 +164,9 @@ func fillInt(v *int, value int) {
 
 func (r *RunSpec) fill() {
 	r.Data.fill()
+	if r.Adapter.Kind == "none" {
+		r.Adapter.Targets = nil // the class embedding alone is trained
+	}
 	if r.Adapter.Kind == "lora" {
 		r.Adapter.Nonlinearity = "identity" // what makes it LoRA
 	}
