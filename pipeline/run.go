@@ -117,8 +117,13 @@ func Run(ctx context.Context, spec *config.RunSpec, opts RunOptions, obs Observe
 	r.log = slog.New(slog.NewTextHandler(logFile, nil))
 	r.log.Info("begin", "name", spec.Name, "version", Version, "device", DeviceDescription())
 	report, err := r.stages(ctx)
-	if err != nil {
-		r.log.Error("stopped", "error", err)
+	switch {
+	case err == nil:
+		r.log.Info("complete")
+	case ctx.Err() != nil:
+		r.log.Info("stopped as asked")
+	default:
+		r.log.Error("failed", "error", err)
 	}
 	return report, err
 }
