@@ -53,8 +53,7 @@ func Factor(sqNorm float64, copies int, m plan.Mechanism) float64 {
 func SquaredNorm(g []float32) float64 {
 	sum := 0.0
 	for _, x := range g {
-		square := float64(x) * float64(x) // assigned, so that no compiler fuses it
-		sum += square
+		sum += float64(float64(x) * float64(x)) // converted, so that no compiler fuses it
 	}
 	return sum
 }

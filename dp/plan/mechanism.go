@@ -120,8 +120,8 @@ func (m Mechanism) BatchBound() int64 {
 		return int64(n)
 	}
 	const l = TailBits * math.Ln2
-	mean := n * q
-	variance := mean * (1 - q)
+	mean := float64(n * q)
+	variance := float64(mean * (1 - q))
 	root := math.Sqrt(float64(l*l/9) + float64(2*l*variance))
 	return int64(math.Min(n, math.Ceil(float64(mean+l/3)+root)))
 }

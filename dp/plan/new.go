@@ -57,7 +57,7 @@ func DefaultReserve(steps int) int { return max(3, (steps+199)/200) }
 // finestGrid returns the largest Δ, with the least σ ≥ z·Δ, for which
 // batch·Δ + NoiseTail·σ fits a word.
 func finestGrid(batch int64, z float64) (delta, sigma int64) {
-	delta = int64(maxWord/(float64(batch)+NoiseTail*z)) + 1 // the quotient may have been rounded down
+	delta = int64(maxWord/(float64(batch)+float64(NoiseTail*z))) + 1 // the quotient may have been rounded down
 	for ; delta > 1; delta-- {
 		sigma = ceilProduct(z, delta)
 		if batch*delta+NoiseTail*sigma <= maxWord {

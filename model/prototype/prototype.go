@@ -53,7 +53,8 @@ func (s Spec) CountWeight() float64 { return 0.1 * float64(s.Side) }
 // square 0.16 (a third of full ink) together with its count.
 func (s Spec) Norm() float64 {
 	ink := 0.4 * float64(s.Side)
-	return math.Sqrt(ink*ink + s.CountWeight()*s.CountWeight())
+	// Each product is rounded, so that every machine finds the same bound.
+	return math.Sqrt(float64(ink*ink) + float64(s.CountWeight()*s.CountWeight()))
 }
 
 // Pool averages an image of c channels of h x w bytes (CHW) to side x side
