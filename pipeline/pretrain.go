@@ -80,7 +80,10 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 		return err
 	}
 	obs.Note(fmt.Sprintf("base of %d parameters in %s", len(p.weights), opts.Out))
-	return os.Remove(state)
+	if err := os.Remove(state); !errors.Is(err, os.ErrNotExist) { // a short one never saved
+		return err
+	}
+	return nil
 }
 
 // newPretrainer builds the network and everything that its steps need.
