@@ -144,7 +144,7 @@ func (r *run) writeStatement(view ledger.RunView, epsilon float64) error {
 		EpsilonBudget: view.Admit.Budget.Epsilon(), Delta: view.Admit.Budget.Delta(),
 		Adjacency: "add or remove one", Unit: "image",
 		Accountant:  "Rényi DP of the Poisson-subsampled Gaussian (Mironov, Talwar, Zhang 2019), converted as Canonne, Kamath, Steinke 2020",
-		NominalSize: r.spec.Data.NominalSize, Base: r.base.Hash,
+		NominalSize: r.spec.Data.NominalSize, DataPublic: r.spec.Data.Public, Base: r.base.Hash,
 		RunID: hexID(view.Admit.Run), LedgerHead: hex.EncodeToString(r.ledgerHead[:]), Version: Version,
 	}
 	for _, p := range view.Phases {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"text/template"
 )
 
@@ -20,10 +21,13 @@ type Statement struct {
 	Accountant     string           `json:"accountant"`
 	NominalSize    int              `json:"nominal_size"`
 	Mechanisms     []StatementPhase `json:"mechanisms"`
-	Base           string           `json:"base"` // sha256 of the public base model
-	RunID          string           `json:"run_id"`
-	LedgerHead     string           `json:"ledger_head"` // hash chain over every event
-	Version        string           `json:"version"`
+	// DataPublic says that the images are declared public, and that report.json
+	// therefore holds exact accuracies on them, which nothing here covers.
+	DataPublic bool   `json:"data_declared_public"`
+	Base       string `json:"base"` // sha256 of the public base model
+	RunID      string `json:"run_id"`
+	LedgerHead string `json:"ledger_head"` // hash chain over every event
+	Version    string `json:"version"`
 }
 
 // StatementPhase is one mechanism as it ran.
@@ -47,15 +51,19 @@ func (s *Statement) JSON() ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-var markdown = template.Must(template.New("PRIVACY.md").Parse(
+// up writes an ε with four decimals, rounded up: a claim must not be smaller
+// than what holds.
+func up(epsilon float64) string { return fmt.Sprintf("%.4f", math.Ceil(epsilon*1e4)/1e4) }
+
+var markdown = template.Must(template.New("PRIVACY.md").Funcs(template.FuncMap{"up": up}).Parse(
 	`# Privacy statement
 
 **The unit of protection is one image.** A person with m images in the data is
 protected correspondingly less.
 
-This run is (ε, δ)-differentially private with **ε = {{printf "%.4f" .EpsilonGranted}}** at
+This run is (ε, δ)-differentially private with **ε = {{up .EpsilonGranted}}** at
 **δ = {{printf "%g" .Delta}}** (granted; the budget was {{printf "%g" .EpsilonBudget}}). Its ledger recorded charges
-that amount to ε = {{printf "%.4f" .EpsilonSpent}}.
+that amount to ε = {{up .EpsilonSpent}}.
 
 | | |
 |---|---|
@@ -89,7 +97,11 @@ the coordinator that computed it are trusted. It does not cover other runs on
 the same images, whose spending adds to this one's, other copies or other uses
 of them, nor choices that people made after looking at them. Settings that were
 tuned on the same images in earlier runs cost budget of their own.
-`))
+{{if .DataPublic}}
+The images are declared public. The accuracies in report.json were therefore
+measured exactly, on real images and with classifiers trained on real images:
+those figures are not covered.
+{{end}}`))
 
 // Markdown is the statement as share/PRIVACY.md.
 func (s *Statement) Markdown() ([]byte, error) {

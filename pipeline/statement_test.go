@@ -53,6 +53,25 @@ func TestStatement(t *testing.T) {
 	}
 }
 
+// What a statement rounds, it rounds against itself; what it does not cover,
+// it names.
+func TestStatementClaimsNoMoreThanHolds(t *testing.T) {
+	if got := up(9.91231); got != "9.9124" {
+		t.Errorf("ε 9.91231 is stated as %s", got)
+	}
+	s := testStatement(t)
+	for _, public := range []bool{false, true} {
+		s.DataPublic = public
+		text, err := s.Markdown()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "those figures are not covered") != public {
+			t.Errorf("data declared public %v:\n%s", public, text)
+		}
+	}
+}
+
 // Only what was computed is in a report: absent accuracies leave no zeros.
 func TestReportOfPrivateDataHasNoAccuracy(t *testing.T) {
 	epsilon := 1.5
