@@ -27,7 +27,7 @@ type compiler struct {
 	spans   []device.Span
 	inputs  int // floats at the start of the arena that hold the inputs
 	arena   int // floats
-	scratch int // floats of lane gradients that a summed list needs
+	scratch int // floats that the neediest op works in
 	store   weightStore
 	steps   steps
 }

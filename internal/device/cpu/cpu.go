@@ -15,8 +15,8 @@ func New() device.Device { return processor{} }
 type processor struct{}
 
 // Kind names the arithmetic: float32, fused multiply-adds in the order of
-// package kernel.
-func (processor) Kind() string { return "cpu-f32" }
+// package kernel. The number grows whenever the bits of an op change.
+func (processor) Kind() string { return "cpu-f32.2" }
 
 func (processor) Lanes() int { return lanes }
 

@@ -33,10 +33,10 @@ func TestMemoryIsThePlan(t *testing.T) {
 		l := netList(t, mode)
 		s := readyStream(t, l)
 		m := s.executable.Memory()
-		if got := int64(4 * len(s.arena)); m.ArenaPerStream != got {
+		if got := int64(4 * (len(s.arena) + len(s.scratch))); m.ArenaPerStream != got {
 			t.Errorf("the plan says %d bytes of arena, the stream holds %d", m.ArenaPerStream, got)
 		}
-		if got := int64(4 * (len(s.gradient) + len(s.scratch))); m.GradientPerStream != got {
+		if got := int64(4 * len(s.gradient)); m.GradientPerStream != got {
 			t.Errorf("the plan says %d bytes of gradient, the stream holds %d", m.GradientPerStream, got)
 		}
 		if got := int64(4 * len(s.weights)); m.Weights != got {
@@ -74,9 +74,12 @@ func TestGradientMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := readyStream(t, l).executable.Memory().GradientPerStream
-	if limit := int64(4*l.Trainable()) + 64*maxWeightScratch; got > limit {
-		t.Errorf("the summed gradient of %d coordinates takes %d bytes, more than %d", l.Trainable(), got, limit)
+	s := readyStream(t, l)
+	if got, want := s.executable.Memory().GradientPerStream, int64(4*l.Trainable()); got != want {
+		t.Errorf("the summed gradient takes %d bytes, want %d", got, want)
+	}
+	if got, limit := len(s.scratch), lanes*maxWeightScratch; got > limit {
+		t.Errorf("the lane gradients of a piece take %d floats, more than %d", got, limit)
 	}
 }
 

@@ -121,7 +121,7 @@ func (e *executable) Memory() device.Memory {
 	const float = 4
 	return device.Memory{
 		Weights:           float * int64(len(e.store.data)),
-		ArenaPerStream:    float * int64(e.arena),
-		GradientPerStream: float * int64(e.gradient+e.scratch),
+		ArenaPerStream:    float * int64(e.arena+e.scratch),
+		GradientPerStream: float * int64(e.gradient),
 	}
 }

@@ -7,15 +7,22 @@ import (
 	"github.com/dploda/dploda/internal/device/cpu/kernel"
 )
 
-// packing is one order of a convolution's weights, see [kernel.PackConv].
+// packing is one order of a convolution's weights, see [kernel.PackConv] and
+// [kernel.PackWinograd].
 type packing struct {
 	param             device.ParamID
 	cout, cin, kernel int
 	taps              []int32 // kernel positions; nil for the values as they are
 	transposed        bool
+	winograd, flipped bool // see [kernel.PackWinograd]
 }
 
-func (p *packing) len() int { return kernel.PackedLen(p.cout, p.cin, len(p.taps)) }
+func (p *packing) len() int {
+	if p.winograd {
+		return kernel.WinogradPackedLen(p.cout, p.cin)
+	}
+	return kernel.PackedLen(p.cout, p.cin, len(p.taps))
+}
 
 // weightStore holds every parameter in each of the orders that the list's
 // kernels read.
@@ -80,9 +87,12 @@ func (w *weightStore) set(p device.ParamID, values []float32) error {
 			continue
 		}
 		dst := w.data[u.at.offset : u.at.offset+u.at.size]
-		if u.taps == nil {
+		switch {
+		case u.winograd:
+			kernel.PackWinograd(dst, values, u.cout, u.cin, u.transposed, u.flipped)
+		case u.taps == nil:
 			copy(dst, values)
-		} else {
+		default:
 			kernel.PackConv(dst, values, u.cout, u.cin, u.taps, u.kernel, u.transposed)
 		}
 	}

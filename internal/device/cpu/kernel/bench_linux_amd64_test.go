@@ -170,3 +170,36 @@ func BenchmarkGradient(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWinograd gives the rate of the direct convolution that it replaces,
+// which may pass the peak.
+func BenchmarkWinograd(b *testing.B) {
+	for _, c := range []convCase{
+		{cin: 32, cout: 32, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 64, cout: 64, kernel: 3, stride: 1, rows: 7, cols: 7},
+		{cin: 128, cout: 64, kernel: 3, stride: 1, rows: 7, cols: 7},
+		{cin: 64, cout: 64, kernel: 3, stride: 1, rows: 32, cols: 32},
+		{cin: 32, cout: 32, kernel: 3, stride: 1, rows: 28, cols: 28},
+		{cin: 128, cout: 128, kernel: 3, stride: 1, rows: 16, cols: 16},
+		{cin: 256, cout: 256, kernel: 3, stride: 1, rows: 8, cols: 8},
+		{cin: 64, cout: 8, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 8, cout: 64, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 32, cout: 4, kernel: 3, stride: 1, rows: 14, cols: 14},
+		{cin: 4, cout: 32, kernel: 3, stride: 1, rows: 14, cols: 14},
+	} {
+		b.Run(fmt.Sprintf("%dto%d_%dx%d", c.cin, c.cout, c.rows, c.cols), func(b *testing.B) {
+			benchLevels(b, func(b *testing.B) {
+				dst, x, w, _, _, _ := c.build(0, normal)
+				s := NewWinogradSpec(WinogradGeometry{
+					Cin: c.cin, Cout: c.cout, Rows: c.rows, Cols: c.cols, XChan: x.chanStride(), XRow: x.rowStride(),
+					DstBase: dst.base(), DstChan: dst.chanStride(), DstRow: dst.rowStride(),
+				})
+				packed, scratch := make([]float32, WinogradPackedLen(c.cout, c.cin)), aligned(s.ScratchLen())
+				PackWinograd(packed, w, c.cout, c.cin, false, false)
+				benchFLOP(b, 2*Lanes*float64(c.cout*c.cin*9*c.rows*c.cols), func() {
+					Winograd(dst.data, x.data, packed, nil, scratch, s, false)
+				})
+			})
+		})
+	}
+}

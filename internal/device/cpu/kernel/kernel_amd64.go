@@ -210,6 +210,66 @@ func softmaxAVX512(a *planeArgs)
 func softmaxBackwardAVX512(a *planeArgs)
 
 //go:noescape
+func winogradInput3AVX512(a *winogradInArgs)
+
+//go:noescape
+func winogradInput4AVX512(a *winogradInArgs)
+
+//go:noescape
+func winogradInput5AVX512(a *winogradInArgs)
+
+//go:noescape
+func winogradInput6AVX512(a *winogradInArgs)
+
+//go:noescape
+func winogradOutput1AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd1AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutput2AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd2AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutput3AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd3AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutput4AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd4AVX512(a *winogradOutArgs)
+
+//go:noescape
+func winogradProduct8x2AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct8x1AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct4x2AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct4x1AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct2x2AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct2x1AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct1x2AVX512(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct1x1AVX512(a *winogradProductArgs)
+
+//go:noescape
 func sumLanesAVX512(a *gradientArgs)
 
 //go:noescape
@@ -383,6 +443,67 @@ func planeAVX512(op planeOp, a *planeArgs) {
 	}
 }
 
+func winogradInputAVX512(rows, cols int, a *winogradInArgs) {
+	switch [2]int{rows, cols} {
+	case [2]int{6, 3}:
+		winogradInput3AVX512(a)
+	case [2]int{6, 4}:
+		winogradInput4AVX512(a)
+	case [2]int{6, 5}:
+		winogradInput5AVX512(a)
+	case [2]int{6, 6}:
+		winogradInput6AVX512(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
+func winogradOutputAVX512(rows, cols int, a *winogradOutArgs) {
+	switch [2]int{rows, cols} {
+	case [2]int{0, 1}:
+		winogradOutput1AVX512(a)
+	case [2]int{1, 1}:
+		winogradOutputAdd1AVX512(a)
+	case [2]int{0, 2}:
+		winogradOutput2AVX512(a)
+	case [2]int{1, 2}:
+		winogradOutputAdd2AVX512(a)
+	case [2]int{0, 3}:
+		winogradOutput3AVX512(a)
+	case [2]int{1, 3}:
+		winogradOutputAdd3AVX512(a)
+	case [2]int{0, 4}:
+		winogradOutput4AVX512(a)
+	case [2]int{1, 4}:
+		winogradOutputAdd4AVX512(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
+func winogradProductAVX512(rows, cols int, a *winogradProductArgs) {
+	switch [2]int{rows, cols} {
+	case [2]int{8, 2}:
+		winogradProduct8x2AVX512(a)
+	case [2]int{8, 1}:
+		winogradProduct8x1AVX512(a)
+	case [2]int{4, 2}:
+		winogradProduct4x2AVX512(a)
+	case [2]int{4, 1}:
+		winogradProduct4x1AVX512(a)
+	case [2]int{2, 2}:
+		winogradProduct2x2AVX512(a)
+	case [2]int{2, 1}:
+		winogradProduct2x1AVX512(a)
+	case [2]int{1, 2}:
+		winogradProduct1x2AVX512(a)
+	case [2]int{1, 1}:
+		winogradProduct1x1AVX512(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
 //go:noescape
 func conv4x3AVX2(a *convArgs)
 
@@ -540,6 +661,60 @@ func softmaxAVX2(a *planeArgs)
 func softmaxBackwardAVX2(a *planeArgs)
 
 //go:noescape
+func winogradInput3AVX2(a *winogradInArgs)
+
+//go:noescape
+func winogradInput4AVX2(a *winogradInArgs)
+
+//go:noescape
+func winogradInput5AVX2(a *winogradInArgs)
+
+//go:noescape
+func winogradInput6AVX2(a *winogradInArgs)
+
+//go:noescape
+func winogradOutput1AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd1AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutput2AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd2AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutput3AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd3AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutput4AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradOutputAdd4AVX2(a *winogradOutArgs)
+
+//go:noescape
+func winogradProduct4x2AVX2(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct4x1AVX2(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct2x2AVX2(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct2x1AVX2(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct1x2AVX2(a *winogradProductArgs)
+
+//go:noescape
+func winogradProduct1x1AVX2(a *winogradProductArgs)
+
+//go:noescape
 func peakAVX2(a *convArgs)
 
 func convAVX2(rows, cols int, a *convArgs) {
@@ -662,6 +837,63 @@ func planeAVX2(op planeOp, a *planeArgs) {
 		softmaxAVX2(a)
 	case opSoftmaxBackward:
 		softmaxBackwardAVX2(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
+func winogradInputAVX2(rows, cols int, a *winogradInArgs) {
+	switch [2]int{rows, cols} {
+	case [2]int{6, 3}:
+		winogradInput3AVX2(a)
+	case [2]int{6, 4}:
+		winogradInput4AVX2(a)
+	case [2]int{6, 5}:
+		winogradInput5AVX2(a)
+	case [2]int{6, 6}:
+		winogradInput6AVX2(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
+func winogradOutputAVX2(rows, cols int, a *winogradOutArgs) {
+	switch [2]int{rows, cols} {
+	case [2]int{0, 1}:
+		winogradOutput1AVX2(a)
+	case [2]int{1, 1}:
+		winogradOutputAdd1AVX2(a)
+	case [2]int{0, 2}:
+		winogradOutput2AVX2(a)
+	case [2]int{1, 2}:
+		winogradOutputAdd2AVX2(a)
+	case [2]int{0, 3}:
+		winogradOutput3AVX2(a)
+	case [2]int{1, 3}:
+		winogradOutputAdd3AVX2(a)
+	case [2]int{0, 4}:
+		winogradOutput4AVX2(a)
+	case [2]int{1, 4}:
+		winogradOutputAdd4AVX2(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
+func winogradProductAVX2(rows, cols int, a *winogradProductArgs) {
+	switch [2]int{rows, cols} {
+	case [2]int{4, 2}:
+		winogradProduct4x2AVX2(a)
+	case [2]int{4, 1}:
+		winogradProduct4x1AVX2(a)
+	case [2]int{2, 2}:
+		winogradProduct2x2AVX2(a)
+	case [2]int{2, 1}:
+		winogradProduct2x1AVX2(a)
+	case [2]int{1, 2}:
+		winogradProduct1x2AVX2(a)
+	case [2]int{1, 1}:
+		winogradProduct1x1AVX2(a)
 	default:
 		panic("kernel: no assembly for this operation")
 	}

@@ -149,6 +149,63 @@ func runPlane(op planeOp, a *planeArgs) {
 	}
 }
 
+func runWinogradInput(cols int, a *winogradInArgs) {
+	switch active {
+	case avx512:
+		winogradInputAVX512(winogradIn, cols, a)
+	case avx2:
+		second := *a
+		second.dst = upperHalf(a.dst)
+		for i, p := range a.row {
+			second.row[i] = upperHalf(p)
+		}
+		winogradInputAVX2(winogradIn, cols, a)
+		winogradInputAVX2(winogradIn, cols, &second)
+	default:
+		winogradInputPortable(cols, a)
+	}
+}
+
+func runWinogradOutput(cols int, accumulate bool, a *winogradOutArgs) {
+	add := 0
+	if accumulate {
+		add = 1
+	}
+	switch active {
+	case avx512:
+		winogradOutputAVX512(add, cols, a)
+	case avx2:
+		second := *a
+		second.src = upperHalf(a.src)
+		for i, p := range a.row {
+			second.row[i] = upperHalf(p)
+		}
+		winogradOutputAVX2(add, cols, a)
+		winogradOutputAVX2(add, cols, &second)
+	default:
+		winogradOutputPortable(cols, accumulate, a)
+	}
+}
+
+// run multiplies groups of size output channels.
+func (a winogradProductArgs) run(size, tiles int) {
+	switch active {
+	case avx512:
+		winogradProductAVX512(size, tiles, &a)
+	case avx2:
+		part := min(size, 4)
+		for o := 0; o < size; o += part {
+			b := a
+			b.w, b.dst = offset(a.w, o), offset(a.dst, o*a.dstChan/4)
+			winogradProductAVX2(part, tiles, &b)
+			b.x, b.dst = upperHalf(b.x), upperHalf(b.dst)
+			winogradProductAVX2(part, tiles, &b)
+		}
+	default:
+		a.portable(size, tiles)
+	}
+}
+
 // upperHalf addresses the upper half of the lanes.
 func upperHalf(p *float32) *float32 {
 	if p == nil {

@@ -19,3 +19,11 @@ func quantize(q *quantizeState, g []float32, scale *[Lanes]float64) { quantizePo
 func accumulate(sum []int32, g []float32, scale *[Lanes]float64, mask *[Lanes]int32) {
 	accumulatePortable(sum, g, scale, mask)
 }
+
+func runWinogradInput(cols int, a *winogradInArgs) { winogradInputPortable(cols, a) }
+
+func runWinogradOutput(cols int, accumulate bool, a *winogradOutArgs) {
+	winogradOutputPortable(cols, accumulate, a)
+}
+
+func (a winogradProductArgs) run(size, tiles int) { a.portable(size, tiles) }

@@ -91,5 +91,8 @@ func at(v View, c, row, col int) *float32 {
 
 // pixel returns the 16 lanes at an offset in floats.
 func pixel(p *float32, off int) *[Lanes]float32 {
-	return (*[Lanes]float32)(unsafe.Add(unsafe.Pointer(p), 4*off))
+	return (*[Lanes]float32)(unsafe.Pointer(offset(p, off)))
 }
+
+// offset moves a pointer by floats.
+func offset(p *float32, n int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n)) }

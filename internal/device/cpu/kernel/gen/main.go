@@ -54,6 +54,7 @@ func (t *target) emit() {
 		}
 	}
 	t.planes()
+	t.winograd()
 	if t == avx512 {
 		t.gradients()
 	}

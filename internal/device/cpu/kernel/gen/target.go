@@ -19,6 +19,7 @@ type target struct {
 	convShapes   [][2]int // output channels x pixels
 	productO     int      // largest tile of a product
 	productT     int
+	winogradO    int // output channels of the largest Winograd product
 
 	body      bytes.Buffer
 	functions []function
@@ -37,6 +38,7 @@ var avx512 = &target{
 	convShapes: [][2]int{{8, 3}, {8, 2}, {8, 1}, {4, 6}, {4, 3}, {4, 2}, {4, 1},
 		{2, 8}, {2, 4}, {2, 2}, {2, 1}, {1, 8}, {1, 4}, {1, 2}, {1, 1}},
 	productO: 4, productT: 6,
+	winogradO: 8,
 	constants: map[string]uint32{},
 }
 
@@ -44,6 +46,7 @@ var avx2 = &target{
 	file: "avx2", suffix: "AVX2", reg: "Y", width: 32, regs: 16,
 	convShapes: [][2]int{{4, 3}, {4, 2}, {4, 1}, {2, 4}, {2, 2}, {2, 1}, {1, 8}, {1, 4}, {1, 2}, {1, 1}},
 	productO:   3, productT: 4,
+	winogradO: 4,
 	constants: map[string]uint32{},
 }
 
