@@ -715,6 +715,18 @@ func winogradProduct1x2AVX2(a *winogradProductArgs)
 func winogradProduct1x1AVX2(a *winogradProductArgs)
 
 //go:noescape
+func sumLanesAVX2(a *gradientArgs)
+
+//go:noescape
+func squaredNormsAVX2(a *gradientArgs)
+
+//go:noescape
+func quantizeAVX2(a *gradientArgs)
+
+//go:noescape
+func accumulateAVX2(a *gradientArgs)
+
+//go:noescape
 func peakAVX2(a *convArgs)
 
 func convAVX2(rows, cols int, a *convArgs) {

@@ -225,33 +225,49 @@ type gradientArgs struct {
 }
 
 func sumLanes(dst, g []float32) {
-	if active != avx512 {
+	a := gradientArgs{dst: unsafe.Pointer(&dst[0]), g: &g[0], n: len(dst)}
+	switch active {
+	case avx512:
+		sumLanesAVX512(&a)
+	case avx2:
+		sumLanesAVX2(&a)
+	default:
 		sumLanesPortable(dst, g)
-		return
 	}
-	sumLanesAVX512(&gradientArgs{dst: unsafe.Pointer(&dst[0]), g: &g[0], n: len(dst)})
 }
 
 func squaredNorms(acc *[Lanes]float64, g []float32) {
-	if active != avx512 {
+	a := gradientArgs{dst: unsafe.Pointer(acc), g: &g[0], n: len(g) / Lanes}
+	switch active {
+	case avx512:
+		squaredNormsAVX512(&a)
+	case avx2:
+		squaredNormsAVX2(&a)
+	default:
 		squaredNormsPortable(acc, g)
-		return
 	}
-	squaredNormsAVX512(&gradientArgs{dst: unsafe.Pointer(acc), g: &g[0], n: len(g) / Lanes})
 }
 
 func quantize(q *quantizeState, g []float32, scale *[Lanes]float64) {
-	if active != avx512 {
+	a := gradientArgs{dst: unsafe.Pointer(q), g: &g[0], n: len(g) / Lanes, scale: scale}
+	switch active {
+	case avx512:
+		quantizeAVX512(&a)
+	case avx2:
+		quantizeAVX2(&a)
+	default:
 		quantizePortable(q, g, scale)
-		return
 	}
-	quantizeAVX512(&gradientArgs{dst: unsafe.Pointer(q), g: &g[0], n: len(g) / Lanes, scale: scale})
 }
 
 func accumulate(sum []int32, g []float32, scale *[Lanes]float64, mask *[Lanes]int32) {
-	if active != avx512 {
+	a := gradientArgs{dst: unsafe.Pointer(&sum[0]), g: &g[0], n: len(sum), scale: scale, mask: mask}
+	switch active {
+	case avx512:
+		accumulateAVX512(&a)
+	case avx2:
+		accumulateAVX2(&a)
+	default:
 		accumulatePortable(sum, g, scale, mask)
-		return
 	}
-	accumulateAVX512(&gradientArgs{dst: unsafe.Pointer(&sum[0]), g: &g[0], n: len(sum), scale: scale, mask: mask})
 }

@@ -57,6 +57,8 @@ func (t *target) emit() {
 	t.winograd()
 	if t == avx512 {
 		t.gradients()
+	} else {
+		t.gradientsAVX2()
 	}
 	t.peak()
 }
