@@ -20,7 +20,6 @@ var layers = map[string][]string{
 	"dp/plan":              {},
 	"internal/safetensors": {},
 	"internal/images":      {},
-	"internal/optim":       {},
 	"internal/wire":        {},
 	"internal/floatbits":   {},
 	"internal/rundir":      {},
@@ -37,6 +36,7 @@ var layers = map[string][]string{
 
 	// Devices execute op lists; they know no model and no DP.
 	"internal/device": {},
+	"internal/optim":  {"internal/device/cpu/kernel"}, // the steps are kernels on flat vectors
 
 	// Models are op lists and mathematics; no DP, ranks or files of a run.
 	"model": {"internal/device", "internal/safetensors", "internal/optim", "internal/floatbits", "dataset"},

@@ -1,6 +1,10 @@
 package optim
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
+)
 
 // AdamConfig holds the settings of Adam (Kingma and Ba 2015).
 type AdamConfig struct {
@@ -34,12 +38,10 @@ func (c AdamConfig) validate() error {
 
 // Adam is Adam, AdamW or DP-Adam with bias correction, by its settings.
 type Adam struct {
-	c            AdamConfig
-	m, v         []float32 // first and second moment
-	power1       float64   // Beta1^t and
-	power2       float64   // Beta2^t after t steps, as running products
-	beta1, rest1 float32   // Beta1 and 1-Beta1
-	beta2, rest2 float32
+	c      AdamConfig
+	m, v   []float32 // first and second moment
+	power1 float64   // Beta1^t and
+	power2 float64   // Beta2^t after t steps, as running products
 }
 
 // NewAdam returns an optimizer of dim parameters whose moments are zero.
@@ -47,11 +49,7 @@ func NewAdam(dim int, c AdamConfig) (*Adam, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Adam{
-		c: c, m: make([]float32, dim), v: make([]float32, dim), power1: 1, power2: 1,
-		beta1: float32(c.Beta1), rest1: float32(1 - c.Beta1),
-		beta2: float32(c.Beta2), rest2: float32(1 - c.Beta2),
-	}, nil
+	return &Adam{c: c, m: make([]float32, dim), v: make([]float32, dim), power1: 1, power2: 1}, nil
 }
 
 // Step implements Optimizer.
@@ -61,26 +59,15 @@ func (a *Adam) Step(params, grad []float32, lr float32) error {
 	}
 	a.power1 = float64(a.power1 * a.c.Beta1)
 	a.power2 = float64(a.power2 * a.c.Beta2)
-	rate := float32(float64(lr) / (1 - a.power1))
-	correction := float32(1 - a.power2)
-	keep := 1 - float32(lr*a.c.WeightDecay)
-	for i, g := range grad {
-		m := float32(a.beta1*a.m[i]) + float32(a.rest1*g)
-		v := float32(a.beta2*a.v[i]) + float32(a.rest2*float32(g*g))
-		a.m[i], a.v[i] = m, v
-		step := float32(rate*m) / a.denominator(v/correction)
-		params[i] = float32(params[i]*keep) - step
-	}
+	kernel.Adam(params, a.m, a.v, grad, kernel.AdamStep{
+		Beta1: float32(a.c.Beta1), Rest1: float32(1 - a.c.Beta1),
+		Beta2: float32(a.c.Beta2), Rest2: float32(1 - a.c.Beta2),
+		Rate:       float32(float64(lr) / (1 - a.power1)),
+		Correction: float32(1 - a.power2),
+		Keep:       1 - float32(lr*a.c.WeightDecay),
+		Eps:        a.c.Eps, NoiseVariance: a.c.NoiseVariance, NoiseFloor: a.c.NoiseFloor,
+	})
 	return nil
-}
-
-// denominator is the divisor of the first moment, given the bias-corrected
-// second.
-func (a *Adam) denominator(v float32) float32 {
-	if a.c.NoiseVariance > 0 {
-		return sqrt32(max(v-a.c.NoiseVariance, a.c.NoiseFloor))
-	}
-	return sqrt32(v) + a.c.Eps
 }
 
 // MarshalState implements Optimizer.

@@ -1,6 +1,10 @@
 package optim
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
+)
 
 // EMA is an exponential moving average of parameters. Update n (from 0) uses
 // the decay min(Decay, (1+n)/(10+n)), so that a short run's average is not
@@ -26,9 +30,7 @@ func (e *EMA) Update(params []float32) error {
 	}
 	decay := min(e.decay, float32((1+e.updates)/(10+e.updates)))
 	e.updates++
-	for i, p := range params {
-		e.average[i] = float32(decay*e.average[i]) + float32((1-decay)*p)
-	}
+	kernel.Combine(e.average, decay, e.average, 1-decay, params)
 	return nil
 }
 

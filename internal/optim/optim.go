@@ -2,15 +2,14 @@
 // exponential moving average and learning-rate schedules.
 //
 // Replicas apply the same update to the same released sum and must stay equal
-// bit for bit on any architecture. So every product is rounded by an explicit
-// conversion before it is added (no compiler fuses it), powers are running
-// products, and the only other operations are the correctly rounded + - / and
-// square root. State is marshalled as bits.
+// bit for bit on any architecture. So the loops are those of package kernel,
+// which round every product before it is added and otherwise only add, subtract,
+// divide and take square roots; powers are running products. State is marshalled
+// as bits.
 package optim
 
 import (
 	"fmt"
-	"math"
 )
 
 // Optimizer updates parameters in place.
@@ -32,5 +31,3 @@ func checkLengths(dim int, params, grad []float32) error {
 	}
 	return nil
 }
-
-func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }

@@ -1,6 +1,10 @@
 package optim
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
+)
 
 // SGD is stochastic gradient descent with momentum, as in PyTorch without
 // dampening: u = momentum·u + g, p -= lr·u.
@@ -22,11 +26,8 @@ func (s *SGD) Step(params, grad []float32, lr float32) error {
 	if err := checkLengths(len(s.u), params, grad); err != nil {
 		return err
 	}
-	for i, g := range grad {
-		u := float32(s.momentum*s.u[i]) + g
-		s.u[i] = u
-		params[i] -= float32(lr * u)
-	}
+	kernel.Combine(s.u, s.momentum, s.u, 1, grad)
+	kernel.AddScaled(params, -lr, s.u)
 	return nil
 }
 

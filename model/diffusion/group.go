@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
 	"github.com/dploda/dploda/model/draws"
 )
 
@@ -99,9 +100,7 @@ func (g *group) predict(step Step, requests []Request) error {
 	w := g.s.Guidance
 	for i := range requests {
 		l := &g.lanes[i]
-		for j, conditional := range l.guide {
-			l.prediction[j] = float32((1+w)*conditional) - float32(w*l.prediction[j])
-		}
+		kernel.Combine(l.prediction, 1+w, l.guide, -w, l.prediction)
 	}
 	return nil
 }
@@ -148,7 +147,7 @@ func (g *group) advance(l *lane, r Request, i int) error {
 	l.clean, l.last = l.last, l.clean
 	t := step.Timestep
 	g.s.Prediction.Clean(l.clean, x, l.prediction, g.s.Tables.Signal[t], g.s.Tables.Noise[t])
-	if !clip(l.clean) {
+	if !kernel.Clamp(l.clean, 1) {
 		return fmt.Errorf("the network's prediction at timestep %d holds values that are not numbers; its weights are damaged or it diverged in training", t)
 	}
 	if step.Noise != 0 {

@@ -1,6 +1,10 @@
 package diffusion
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
+)
 
 // Prediction is what the network predicts, named as diffusers' prediction_type.
 type Prediction string
@@ -22,9 +26,7 @@ func (p Prediction) Validate() error {
 
 // AddNoise fills dst with x = a·clean + s·noise. All have the same length.
 func AddNoise(dst, clean, noise []float32, a, s float32) {
-	for i := range dst {
-		dst[i] = float32(a*clean[i]) + float32(s*noise[i])
-	}
+	kernel.Combine(dst, a, clean, s, noise)
 }
 
 // Target fills dst with what the network should predict of clean and noise.
@@ -33,22 +35,16 @@ func (p Prediction) Target(dst, clean, noise []float32, a, s float32) {
 		copy(dst, noise)
 		return
 	}
-	for i := range dst {
-		dst[i] = float32(a*noise[i]) - float32(s*clean[i])
-	}
+	kernel.Combine(dst, a, noise, -s, clean)
 }
 
 // Clean fills dst with the x0 that a prediction at x implies.
 func (p Prediction) Clean(dst, x, predicted []float32, a, s float32) {
 	if p == Epsilon {
-		for i := range dst {
-			dst[i] = (x[i] - float32(s*predicted[i])) / a
-		}
+		kernel.DivideDifference(dst, x, s, predicted, a)
 		return
 	}
-	for i := range dst {
-		dst[i] = float32(a*x[i]) - float32(s*predicted[i])
-	}
+	kernel.Combine(dst, a, x, -s, predicted)
 }
 
 // Eps fills dst with the ε that a prediction at x implies.
@@ -57,7 +53,5 @@ func (p Prediction) Eps(dst, x, predicted []float32, a, s float32) {
 		copy(dst, predicted)
 		return
 	}
-	for i := range dst {
-		dst[i] = float32(s*x[i]) + float32(a*predicted[i])
-	}
+	kernel.Combine(dst, s, x, a, predicted)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
 	"github.com/dploda/dploda/model/draws"
 )
 
@@ -155,7 +156,7 @@ func reference(t *testing.T, s *Sampler, d *Denoiser, r Request) []uint8 {
 		}
 		clean, last = last, clean
 		s.Prediction.Clean(clean, x, p, s.Tables.Signal[step.Timestep], s.Tables.Noise[step.Timestep])
-		clip(clean)
+		kernel.Clamp(clean, 1)
 		if step.Noise != 0 {
 			source.Stream(r.Index, uint16(i), draws.Step).Normals(z)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
 	"github.com/dploda/dploda/model/fmath"
 )
 
@@ -110,26 +111,11 @@ func dpm(levels []level, i int) Step {
 // already clipped; last the one of the step before; z fresh normal numbers,
 // unread when the step has no noise.
 func (s Step) advance(x, clean, last, z []float32) {
-	for i := range x {
-		v := float32(s.FromX*x[i]) + float32(s.FromClean*clean[i])
-		if s.FromLast != 0 {
-			v += float32(s.FromLast * last[i])
-		}
-		if s.Noise != 0 {
-			v += float32(s.Noise * z[i])
-		}
-		x[i] = v
+	kernel.Combine(x, s.FromX, x, s.FromClean, clean)
+	if s.FromLast != 0 {
+		kernel.AddScaled(x, s.FromLast, last)
 	}
-}
-
-// clip limits x0 to [-1, 1] and reports whether every value was a number.
-func clip(clean []float32) bool {
-	ok := true
-	for i, v := range clean {
-		if v != v {
-			ok = false
-		}
-		clean[i] = min(max(v, -1), 1)
+	if s.Noise != 0 {
+		kernel.AddScaled(x, s.Noise, z)
 	}
-	return ok
 }

@@ -203,3 +203,21 @@ func BenchmarkWinograd(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFlat includes the portable twins.
+func BenchmarkFlat(b *testing.B) {
+	fastLevels(b)
+	for _, c := range flatCases {
+		for _, n := range []int{784, 1 << 20} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+				for _, level := range Levels() {
+					use(b, level)
+					b.Run(level, func(b *testing.B) {
+						v, _ := flatVectors(n, normal)
+						b.ReportMetric(1e9*timed(b, func() { c.run(&v) })/float64(n), "ns/element")
+					})
+				}
+			})
+		}
+	}
+}

@@ -270,6 +270,24 @@ func winogradProduct1x2AVX512(a *winogradProductArgs)
 func winogradProduct1x1AVX512(a *winogradProductArgs)
 
 //go:noescape
+func combineAVX512(a *flatArgs)
+
+//go:noescape
+func addScaledAVX512(a *flatArgs)
+
+//go:noescape
+func divideDifferenceAVX512(a *flatArgs)
+
+//go:noescape
+func clampAVX512(a *flatArgs)
+
+//go:noescape
+func adamAVX512(a *flatArgs)
+
+//go:noescape
+func adamNoiseAVX512(a *flatArgs)
+
+//go:noescape
 func sumLanesAVX512(a *gradientArgs)
 
 //go:noescape
@@ -504,6 +522,25 @@ func winogradProductAVX512(rows, cols int, a *winogradProductArgs) {
 	}
 }
 
+func flatAVX512(op flatOp, a *flatArgs) {
+	switch op {
+	case opCombine:
+		combineAVX512(a)
+	case opAddScaled:
+		addScaledAVX512(a)
+	case opDivideDifference:
+		divideDifferenceAVX512(a)
+	case opClamp:
+		clampAVX512(a)
+	case opAdam:
+		adamAVX512(a)
+	case opAdamNoise:
+		adamNoiseAVX512(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
 //go:noescape
 func conv4x3AVX2(a *convArgs)
 
@@ -715,6 +752,24 @@ func winogradProduct1x2AVX2(a *winogradProductArgs)
 func winogradProduct1x1AVX2(a *winogradProductArgs)
 
 //go:noescape
+func combineAVX2(a *flatArgs)
+
+//go:noescape
+func addScaledAVX2(a *flatArgs)
+
+//go:noescape
+func divideDifferenceAVX2(a *flatArgs)
+
+//go:noescape
+func clampAVX2(a *flatArgs)
+
+//go:noescape
+func adamAVX2(a *flatArgs)
+
+//go:noescape
+func adamNoiseAVX2(a *flatArgs)
+
+//go:noescape
 func sumLanesAVX2(a *gradientArgs)
 
 //go:noescape
@@ -906,6 +961,25 @@ func winogradProductAVX2(rows, cols int, a *winogradProductArgs) {
 		winogradProduct1x2AVX2(a)
 	case [2]int{1, 1}:
 		winogradProduct1x1AVX2(a)
+	default:
+		panic("kernel: no assembly for this operation")
+	}
+}
+
+func flatAVX2(op flatOp, a *flatArgs) {
+	switch op {
+	case opCombine:
+		combineAVX2(a)
+	case opAddScaled:
+		addScaledAVX2(a)
+	case opDivideDifference:
+		divideDifferenceAVX2(a)
+	case opClamp:
+		clampAVX2(a)
+	case opAdam:
+		adamAVX2(a)
+	case opAdamNoise:
+		adamNoiseAVX2(a)
 	default:
 		panic("kernel: no assembly for this operation")
 	}

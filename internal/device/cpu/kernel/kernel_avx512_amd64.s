@@ -10107,6 +10107,193 @@ k:
 	VZEROUPPER
 	RET
 
+// func combineAVX512(a *flatArgs)
+TEXT ·combineAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ flatArgs_dst(DI), R8
+	MOVQ flatArgs_x(DI), R9
+	MOVQ flatArgs_y(DI), R10
+	MOVQ flatArgs_z(DI), R11
+	MOVQ flatArgs_n(DI), CX
+	VBROADCASTSS (flatArgs_s+0)(DI), Z31
+	VBROADCASTSS (flatArgs_s+4)(DI), Z30
+	XORQ AX, AX
+
+loop:
+	VMULPS 0(R9)(AX*1), Z31, Z0
+	VMULPS 0(R10)(AX*1), Z30, Z1
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, 0(R8)(AX*1)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func addScaledAVX512(a *flatArgs)
+TEXT ·addScaledAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ flatArgs_dst(DI), R8
+	MOVQ flatArgs_x(DI), R9
+	MOVQ flatArgs_y(DI), R10
+	MOVQ flatArgs_z(DI), R11
+	MOVQ flatArgs_n(DI), CX
+	VBROADCASTSS (flatArgs_s+0)(DI), Z31
+	XORQ AX, AX
+
+loop:
+	VMULPS 0(R9)(AX*1), Z31, Z0
+	VADDPS 0(R8)(AX*1), Z0, Z0
+	VMOVUPS Z0, 0(R8)(AX*1)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func divideDifferenceAVX512(a *flatArgs)
+TEXT ·divideDifferenceAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ flatArgs_dst(DI), R8
+	MOVQ flatArgs_x(DI), R9
+	MOVQ flatArgs_y(DI), R10
+	MOVQ flatArgs_z(DI), R11
+	MOVQ flatArgs_n(DI), CX
+	VBROADCASTSS (flatArgs_s+0)(DI), Z31
+	VBROADCASTSS (flatArgs_s+4)(DI), Z30
+	XORQ AX, AX
+
+loop:
+	VMULPS 0(R10)(AX*1), Z31, Z1
+	VMOVUPS 0(R9)(AX*1), Z0
+	VSUBPS Z1, Z0, Z0
+	VDIVPS Z30, Z0, Z0
+	VMOVUPS Z0, 0(R8)(AX*1)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func clampAVX512(a *flatArgs)
+TEXT ·clampAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ flatArgs_dst(DI), R8
+	MOVQ flatArgs_x(DI), R9
+	MOVQ flatArgs_y(DI), R10
+	MOVQ flatArgs_z(DI), R11
+	MOVQ flatArgs_n(DI), CX
+	VBROADCASTSS (flatArgs_s+0)(DI), Z31
+	VBROADCASTSS (flatArgs_s+4)(DI), Z30
+	KXORW K2, K2, K2
+	XORQ AX, AX
+
+loop:
+	VMOVUPS 0(R8)(AX*1), Z0
+	VCMPPS $3, Z0, Z0, K1
+	KORW K1, K2, K2
+	VMAXPS Z0, Z31, Z0
+	VMINPS Z0, Z30, Z0
+	VMOVUPS Z0, 0(R8)(AX*1)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ loop
+	KMOVW K2, AX
+	MOVQ AX, flatArgs_found(DI)
+	VZEROUPPER
+	RET
+
+// func adamAVX512(a *flatArgs)
+TEXT ·adamAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ flatArgs_dst(DI), R8
+	MOVQ flatArgs_x(DI), R9
+	MOVQ flatArgs_y(DI), R10
+	MOVQ flatArgs_z(DI), R11
+	MOVQ flatArgs_n(DI), CX
+	VBROADCASTSS (flatArgs_s+0)(DI), Z31
+	VBROADCASTSS (flatArgs_s+4)(DI), Z30
+	VBROADCASTSS (flatArgs_s+8)(DI), Z29
+	VBROADCASTSS (flatArgs_s+12)(DI), Z28
+	VBROADCASTSS (flatArgs_s+16)(DI), Z27
+	VBROADCASTSS (flatArgs_s+20)(DI), Z26
+	VBROADCASTSS (flatArgs_s+24)(DI), Z25
+	VBROADCASTSS (flatArgs_s+28)(DI), Z24
+	VBROADCASTSS (flatArgs_s+32)(DI), Z23
+	VBROADCASTSS (flatArgs_s+36)(DI), Z22
+	XORQ AX, AX
+
+loop:
+	VMOVUPS 0(R11)(AX*1), Z0
+	VMULPS 0(R9)(AX*1), Z31, Z1
+	VMULPS Z30, Z0, Z3
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, 0(R9)(AX*1)
+	VMULPS 0(R10)(AX*1), Z29, Z2
+	VMULPS Z0, Z0, Z0
+	VMULPS Z28, Z0, Z3
+	VADDPS Z3, Z2, Z2
+	VMOVUPS Z2, 0(R10)(AX*1)
+	VDIVPS Z26, Z2, Z2
+	VSQRTPS Z2, Z2
+	VADDPS Z24, Z2, Z2
+	VMULPS Z27, Z1, Z1
+	VDIVPS Z2, Z1, Z1
+	VMULPS 0(R8)(AX*1), Z25, Z3
+	VSUBPS Z1, Z3, Z3
+	VMOVUPS Z3, 0(R8)(AX*1)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func adamNoiseAVX512(a *flatArgs)
+TEXT ·adamNoiseAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ flatArgs_dst(DI), R8
+	MOVQ flatArgs_x(DI), R9
+	MOVQ flatArgs_y(DI), R10
+	MOVQ flatArgs_z(DI), R11
+	MOVQ flatArgs_n(DI), CX
+	VBROADCASTSS (flatArgs_s+0)(DI), Z31
+	VBROADCASTSS (flatArgs_s+4)(DI), Z30
+	VBROADCASTSS (flatArgs_s+8)(DI), Z29
+	VBROADCASTSS (flatArgs_s+12)(DI), Z28
+	VBROADCASTSS (flatArgs_s+16)(DI), Z27
+	VBROADCASTSS (flatArgs_s+20)(DI), Z26
+	VBROADCASTSS (flatArgs_s+24)(DI), Z25
+	VBROADCASTSS (flatArgs_s+28)(DI), Z24
+	VBROADCASTSS (flatArgs_s+32)(DI), Z23
+	VBROADCASTSS (flatArgs_s+36)(DI), Z22
+	XORQ AX, AX
+
+loop:
+	VMOVUPS 0(R11)(AX*1), Z0
+	VMULPS 0(R9)(AX*1), Z31, Z1
+	VMULPS Z30, Z0, Z3
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, 0(R9)(AX*1)
+	VMULPS 0(R10)(AX*1), Z29, Z2
+	VMULPS Z0, Z0, Z0
+	VMULPS Z28, Z0, Z3
+	VADDPS Z3, Z2, Z2
+	VMOVUPS Z2, 0(R10)(AX*1)
+	VDIVPS Z26, Z2, Z2
+	VSUBPS Z23, Z2, Z2
+	VMAXPS Z2, Z22, Z2
+	VSQRTPS Z2, Z2
+	VMULPS Z27, Z1, Z1
+	VDIVPS Z2, Z1, Z1
+	VMULPS 0(R8)(AX*1), Z25, Z3
+	VSUBPS Z1, Z3, Z3
+	VMOVUPS Z3, 0(R8)(AX*1)
+	ADDQ $64, AX
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
 // func sumLanesAVX512(a *gradientArgs)
 TEXT ·sumLanesAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI

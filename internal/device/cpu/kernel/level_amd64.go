@@ -214,6 +214,14 @@ func upperHalf(p *float32) *float32 {
 	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*Lanes/2))
 }
 
+func runFlat(op flatOp, a *flatArgs) {
+	if active == avx512 {
+		flatAVX512(op, a)
+		return
+	}
+	flatAVX2(op, a)
+}
+
 // gradientArgs are the arguments of the kernels on n coordinates of per-example
 // gradients g.
 type gradientArgs struct {

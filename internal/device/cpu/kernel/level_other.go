@@ -10,6 +10,8 @@ func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) { s.portable(dst
 
 func runPlane(op planeOp, a *planeArgs) { runPlanePortable(op, a) }
 
+func runFlat(flatOp, *flatArgs) { panic("kernel: no assembly for this machine") }
+
 func sumLanes(dst, g []float32) { sumLanesPortable(dst, g) }
 
 func squaredNorms(acc *[Lanes]float64, g []float32) { squaredNormsPortable(acc, g) }

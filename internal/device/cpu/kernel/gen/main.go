@@ -55,6 +55,7 @@ func (t *target) emit() {
 	}
 	t.planes()
 	t.winograd()
+	t.flats()
 	if t == avx512 {
 		t.gradients()
 	} else {

@@ -149,7 +149,7 @@ func (t *target) declare(w io.Writer) {
 		keys := "rows, cols int"
 		on := "[2]int{rows, cols}"
 		if !strings.HasPrefix(fs[0].key, "[2]int") {
-			keys, on = "op planeOp", "op"
+			keys, on = "op "+family+"Op", "op"
 		}
 		fmt.Fprintf(w, "\nfunc %s%s(%s, a *%s) {\n\tswitch %s {\n", family, t.suffix, keys, fs[0].arguments, on)
 		for _, f := range fs {
