@@ -24,16 +24,12 @@ func threadSeconds(b *testing.B) float64 {
 func peakFLOPS(b *testing.B) float64 {
 	best := 0.0
 	for range 5 {
-		start := threadSeconds(b)
-		a := convArgs{blocks: 200000}
-		perBlock := 24 * 16 * 2.0
-		if active == avx2 {
-			perBlock = 12 * 8 * 2
-			peakAVX2(&a)
-		} else {
-			peakAVX512(&a)
+		for _, loop := range PeakLoops() {
+			const iterations = 50000
+			start := threadSeconds(b)
+			loop.Run(iterations)
+			best = max(best, iterations*float64(loop.FLOPs)/(threadSeconds(b)-start))
 		}
-		best = max(best, 200000*perBlock/(threadSeconds(b)-start))
 	}
 	return best
 }

@@ -300,7 +300,16 @@ func quantizeAVX512(a *gradientArgs)
 func accumulateAVX512(a *gradientArgs)
 
 //go:noescape
-func peakAVX512(a *convArgs)
+func peak8AVX512(a *peakArgs)
+
+//go:noescape
+func peak12AVX512(a *peakArgs)
+
+//go:noescape
+func peak16AVX512(a *peakArgs)
+
+//go:noescape
+func peak24AVX512(a *peakArgs)
 
 func convAVX512(rows, cols int, a *convArgs) {
 	switch [2]int{rows, cols} {
@@ -782,7 +791,19 @@ func quantizeAVX2(a *gradientArgs)
 func accumulateAVX2(a *gradientArgs)
 
 //go:noescape
-func peakAVX2(a *convArgs)
+func peak8AVX2(a *peakArgs)
+
+//go:noescape
+func peak10AVX2(a *peakArgs)
+
+//go:noescape
+func peak12AVX2(a *peakArgs)
+
+//go:noescape
+func peak14AVX2(a *peakArgs)
+
+//go:noescape
+func chainAVX2(a *peakArgs)
 
 func convAVX2(rows, cols int, a *convArgs) {
 	switch [2]int{rows, cols} {

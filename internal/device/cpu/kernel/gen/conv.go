@@ -116,24 +116,3 @@ func (t *target) dstPixels(pixel []string) {
 	}
 	t.p("MOVQ convArgs_dstChan(DI), CX")
 }
-
-// peak writes a loop of independent multiply-adds in registers, the yardstick
-// of the benchmarks: 24 (AVX2: 12) for each of blocks iterations.
-func (t *target) peak() {
-	t.begin("", "peak", "", "convArgs")
-	n := 24
-	if t == avx2 {
-		n = 12
-	}
-	for i := range n + 2 {
-		t.p("VXORPS %[1]s, %[1]s, %[1]s", t.v(i))
-	}
-	t.p("MOVQ convArgs_blocks(DI), CX")
-	t.label("loop")
-	for i := range n {
-		t.p("VFMADD231PS %s, %s, %s", t.v(n), t.v(n+1), t.v(i))
-	}
-	t.p("DECQ CX")
-	t.p("JNZ loop")
-	t.end()
-}

@@ -61,5 +61,8 @@ func (t *target) emit() {
 	} else {
 		t.gradientsAVX2()
 	}
-	t.peak()
+	t.peaks()
+	if t == avx2 {
+		t.chain() // of any level's machine
+	}
 }
