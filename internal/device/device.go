@@ -12,6 +12,8 @@
 // and weights is its own affair.
 package device
 
+import "time"
+
 // Shape is the size of one example's value: channels, height, width. A vector
 // is {C, 1, 1}, a number {1, 1, 1}.
 type Shape struct{ C, H, W int }
@@ -135,3 +137,22 @@ type Stream interface {
 	// contributes nothing at all.
 	Accumulate(n int, scale []float64, limitSq uint64, sum []int32) error
 }
+
+// A Profiler is a Stream that can time its ops.
+type Profiler interface {
+	// Profile makes Run add up the time of each op by a clock, from zero.
+	Profile(clock func() time.Duration)
+	// OpTimes returns what each op of the list has taken, by its position.
+	OpTimes() []time.Duration
+}
+
+// An Arithmetic is an Executable that says how it computes its ops.
+type Arithmetic interface {
+	// Algorithm names how the op at a position of the list is computed, and
+	// returns the floating-point operations of its products, for one example:
+	// for the direct algorithm those of [OpList.OpFLOPs].
+	Algorithm(position int) (name string, flops int64)
+}
+
+// Direct names the algorithm that is an op's definition.
+const Direct = "direct"

@@ -122,13 +122,15 @@ func TestParamsAndOffsets(t *testing.T) {
 func TestFLOPs(t *testing.T) {
 	b := NewBuilder()
 	x := b.Linear(b.Input("x", Shape{2, 4, 6}), b.Param("mix", true, 3, 2), NoParam)
-	y := b.Conv2D(x, b.Param("w", false, 5, 3, 3, 3), NoParam, Conv{Stride: 2, Bottom: 1, Right: 1})
+	c := Conv{Stride: 2, Bottom: 1, Right: 1}
+	y := b.Conv2D(x, b.Param("w", false, 5, 3, 3, 3), NoParam, c)
 	b.Output("y", b.Attention(y, y, y, 5))
 	l, err := b.Forward()
 	if err != nil {
 		t.Fatal(err)
 	}
-	linear, conv, attention := int64(2*2*3*24), int64(2*3*5*9*6), int64(2*5*6*6)
+	linear, attention := int64(2*2*3*24), int64(2*5*6*6)
+	conv := 2 * 3 * 5 * loopedTaps(Shape{3, 4, 6}, Shape{5, 2, 3}, [2]int{3, 3}, c)
 	if want := linear + conv + 2*attention; l.FLOPs() != want {
 		t.Errorf("forward %d operations, want %d", l.FLOPs(), want)
 	}
@@ -136,6 +138,71 @@ func TestFLOPs(t *testing.T) {
 	// the weights of the linear map, the data of the convolution
 	if want := 2*linear + 2*conv + 2*attention; l.FLOPs() != want {
 		t.Errorf("gradient %d operations, want %d", l.FLOPs(), want)
+	}
+}
+
+// loopedTaps counts what a convolution of one channel multiplies, as its
+// definition has it.
+func loopedTaps(x, y Shape, kernel [2]int, c Conv) (n int64) {
+	for r := range y.H {
+		for q := range y.W {
+			for i := range kernel[0] {
+				for j := range kernel[1] {
+					row, col := r*c.Stride-c.Top+i, q*c.Stride-c.Left+j
+					if row >= 0 && row < x.H && col >= 0 && col < x.W {
+						n++
+					}
+				}
+			}
+		}
+	}
+	return n
+}
+
+// TestConvolutionFLOPs: taps on padding are no work, for the convolution and
+// for its gradients.
+func TestConvolutionFLOPs(t *testing.T) {
+	for _, c := range []struct {
+		h, w   int
+		kernel [2]int
+		conv   Conv
+	}{
+		{5, 7, [2]int{3, 3}, Pad(1)},
+		{8, 8, [2]int{3, 3}, Conv{Stride: 2, Top: 1, Left: 1, Bottom: 1, Right: 1}},
+		{7, 4, [2]int{3, 3}, Conv{Stride: 2, Bottom: 1, Right: 1}},
+		{4, 4, [2]int{1, 1}, Pad(0)},
+		{5, 4, [2]int{5, 4}, Pad(0)},
+		{2, 1, [2]int{3, 3}, Pad(2)},
+		{9, 6, [2]int{2, 5}, Conv{Stride: 3, Top: 1, Left: 3, Right: 2}},
+	} {
+		b := NewBuilder()
+		up := b.Linear(b.Input("x", Shape{2, c.h, c.w}), b.Param("up", true, 2, 2), NoParam)
+		y := b.Conv2D(up, b.Param("w", true, 3, 2, c.kernel[0], c.kernel[1]), NoParam, c.conv)
+		l := gradient(t, b, squaredError(b, y), Summed)
+		want := 2 * 2 * 3 * loopedTaps(b.Shape(up), b.Shape(y), c.kernel, c.conv)
+		seen := 0
+		for _, op := range l.Ops {
+			switch o := op.(type) {
+			case *Convolution:
+				if o.Y != y {
+					continue
+				}
+			case *ConvolutionData:
+			case *ConvolutionWeights:
+				if o.X != up {
+					continue
+				}
+			default:
+				continue
+			}
+			seen++
+			if got := l.OpFLOPs(op); got != want {
+				t.Errorf("%+v: %T counts %d operations, want %d", c, op, got, want)
+			}
+		}
+		if seen != 3 {
+			t.Errorf("%+v: %d ops of the convolution seen, want 3", c, seen)
+		}
 	}
 }
 

@@ -135,36 +135,60 @@ func (l *OpList) check() error {
 }
 
 // FLOPs is the analytic number of floating-point operations of one example in
-// one run: two for each multiply-add of convolutions, linear maps and
-// attention. Multiplications with padding count; element-wise work does not.
+// one run: that of all ops.
 func (l *OpList) FLOPs() int64 {
 	var n int64
 	for _, op := range l.Ops {
-		switch o := op.(type) {
-		case *Convolution:
-			n += l.convolutionFLOPs(o.X, o.Y, o.Kernel)
-		case *ConvolutionData:
-			n += l.convolutionFLOPs(o.DX, o.DY, o.Kernel)
-		case *ConvolutionWeights:
-			if o.W != NoParam {
-				n += l.convolutionFLOPs(o.X, o.DY, o.Kernel)
-			}
-		case *Attention:
-			n += 2 * l.attentionFLOPs(o.Q)
-		case *AttentionBackward:
-			n += l.attentionFLOPs(o.Q) // of the probabilities
-			for _, v := range []Value{o.DQ, o.DK, o.DV} {
-				if v != NoValue {
-					n += l.attentionFLOPs(o.Q)
-				}
-			}
-		}
+		n += l.OpFLOPs(op)
 	}
 	return n
 }
 
-func (l *OpList) convolutionFLOPs(x, y Value, kernel [2]int) int64 {
-	return 2 * int64(l.Shapes[x].C) * int64(l.Shapes[y].Len()) * int64(kernel[0]*kernel[1])
+// OpFLOPs is the least number of floating-point operations that the definition
+// of an op asks for, for one example: two for each multiply-add of
+// convolutions, linear maps and attention. Taps that fall on padding do not
+// count, nor does element-wise work.
+func (l *OpList) OpFLOPs(op Op) int64 {
+	switch o := op.(type) {
+	case *Convolution:
+		return l.convolutionFLOPs(o.X, o.Y, o.Kernel, o.Conv)
+	case *ConvolutionData:
+		return l.convolutionFLOPs(o.DX, o.DY, o.Kernel, o.Conv)
+	case *ConvolutionWeights:
+		if o.W != NoParam {
+			return l.convolutionFLOPs(o.X, o.DY, o.Kernel, o.Conv)
+		}
+	case *Attention:
+		return 2 * l.attentionFLOPs(o.Q)
+	case *AttentionBackward:
+		n := l.attentionFLOPs(o.Q) // of the probabilities
+		for _, v := range []Value{o.DQ, o.DK, o.DV} {
+			if v != NoValue {
+				n += l.attentionFLOPs(o.Q)
+			}
+		}
+		return n
+	}
+	return 0
+}
+
+// convolutionFLOPs counts the pairs of an input and an output pixel that a
+// kernel position joins: the same for the convolution and both its gradients.
+func (l *OpList) convolutionFLOPs(x, y Value, kernel [2]int, c Conv) int64 {
+	in, out := l.Shapes[x], l.Shapes[y]
+	pairs := int64(joined(in.H, out.H, kernel[0], c.Stride, c.Top)) * int64(joined(in.W, out.W, kernel[1], c.Stride, c.Left))
+	return 2 * int64(in.C) * int64(out.C) * pairs
+}
+
+// joined counts, in one direction, the output positions and taps that meet an
+// input position and not padding.
+func joined(in, out, kernel, stride, pad int) int {
+	n := 0
+	for q := range out {
+		first := q*stride - pad
+		n += max(0, min(in, first+kernel)-max(0, first))
+	}
+	return n
 }
 
 // attentionFLOPs is one product of queries and keys or of probabilities and

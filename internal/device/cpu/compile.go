@@ -30,6 +30,7 @@ type compiler struct {
 	scratch int // floats that the neediest op works in
 	store   weightStore
 	steps   steps
+	ops     []int // the op of each step
 }
 
 func newCompiler(l *device.OpList) (*compiler, error) {
@@ -112,15 +113,20 @@ func (c *compiler) compile(i int, op device.Op) error {
 			continue
 		}
 		if l := c.layout(v); l.halo != (halo{}) {
-			c.steps = append(c.steps, l.clearHalo)
+			c.add(i, l.clearHalo)
 		}
 	}
 	s := c.step(op)
 	if s == nil {
 		return fmt.Errorf("cpu: no kernel for the op %T", op)
 	}
-	c.steps = append(c.steps, s)
+	c.add(i, s)
 	return nil
+}
+
+// add appends a step of op i.
+func (c *compiler) add(i int, s step) {
+	c.steps, c.ops = append(c.steps, s), append(c.ops, i)
 }
 
 func (c *compiler) step(op device.Op) step {

@@ -11,6 +11,7 @@ import (
 type executable struct {
 	list     *device.OpList
 	steps    []step
+	ops      []int // the op of each step
 	layouts  []*layout
 	inputs   map[string]*layout
 	outputs  map[string]*layout
@@ -26,7 +27,7 @@ type executable struct {
 
 func (c *compiler) executable() *executable {
 	e := &executable{
-		list: c.list, steps: c.steps, layouts: c.layouts, store: c.store,
+		list: c.list, steps: c.steps, ops: c.ops, layouts: c.layouts, store: c.store,
 		inputs: map[string]*layout{}, outputs: map[string]*layout{},
 		params: map[string]device.ParamID{}, indexes: map[string]int{},
 		arena: c.arena, persist: c.inputs, scratch: c.scratch,

@@ -16,6 +16,7 @@ type stream struct {
 	gradient   []float32 // [P][16] per example, [P] summed
 	scratch    []float32
 	indexes    [][lanes]int
+	profile    *profile // nil unless someone asked
 }
 
 func checkLane(lane int) error {
@@ -65,6 +66,10 @@ func (s *stream) SetIndex(name string, lane int, row int) error {
 func (s *stream) Run() error {
 	if err := s.executable.checkParams(); err != nil {
 		return err
+	}
+	if s.profile != nil {
+		s.profile.run(s)
+		return nil
 	}
 	for _, f := range s.executable.steps {
 		f(s)
