@@ -37,15 +37,11 @@ func (g *generator) sample(ctx context.Context, n int) (*dataset.Memory, error) 
 	if err != nil {
 		return nil, err
 	}
-	tables, err := diffusion.NewTables(g.base.Traits.Schedule, g.base.Traits.Timesteps)
+	s, err := g.newSampler()
 	if err != nil {
 		return nil, err
 	}
-	codec := g.base.Codec()
-	s := &diffusion.Sampler{
-		Tables: tables, Prediction: g.base.Traits.Prediction, Codec: codec,
-		Kind: g.sampler, Steps: g.steps, Eta: g.eta, Guidance: g.guidance, Key: g.key, Threads: g.threads,
-	}
+	codec := s.Codec
 	pixels, labels := make([]uint8, n*codec.Size()), make([]uint16, n)
 	requests := g.requests(n, labels)
 	done := 0
@@ -61,6 +57,17 @@ func (g *generator) sample(ctx context.Context, n int) (*dataset.Memory, error) 
 	}
 	i := codec.Image
 	return dataset.NewMemory(i.C, i.H, i.W, g.classes, pixels, labels)
+}
+
+func (g *generator) newSampler() (*diffusion.Sampler, error) {
+	tables, err := diffusion.NewTables(g.base.Traits.Schedule, g.base.Traits.Timesteps)
+	if err != nil {
+		return nil, err
+	}
+	return &diffusion.Sampler{
+		Tables: tables, Prediction: g.base.Traits.Prediction, Codec: g.base.Codec(),
+		Kind: g.sampler, Steps: g.steps, Eta: g.eta, Guidance: g.guidance, Key: g.key, Threads: g.threads,
+	}, nil
 }
 
 // requests asks for n images; a class's prototypes are chosen by their weight.

@@ -22,7 +22,7 @@ func TestPlainRunOnABaseWithAPrototypeChannel(t *testing.T) {
 	if !resolved.base.PrototypeChannel() || len(resolved.mechanisms) != 1 {
 		t.Fatalf("the demo's base has a prototype channel: %v; mechanisms: %d, want 1", resolved.base.PrototypeChannel(), len(resolved.mechanisms))
 	}
-	r := &run{resolved: resolved, obs: quiet{}, dev: newDevice()}
+	r := &run{resolved: resolved, obs: quiet{}, dev: NewDevice()}
 	if err := r.probe(context.Background()); err != nil {
 		t.Error(err)
 	}
@@ -50,7 +50,7 @@ func TestProbePassesEverySoundSetting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := &run{resolved: resolved, obs: quiet{}, dev: newDevice()}
+			r := &run{resolved: resolved, obs: quiet{}, dev: NewDevice()}
 			if err := r.probe(context.Background()); err != nil {
 				t.Error(err)
 			}

@@ -234,7 +234,7 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	exe, err := newDevice().Compile(list)
+	exe, err := NewDevice().Compile(list)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	if err != nil {
 		return err
 	}
-	if err := p.compile(newDevice(), opts.Threads); err != nil {
+	if err := p.compile(NewDevice(), opts.Threads); err != nil {
 		return err
 	}
 	state := filepath.Join(opts.Out, pretrainState)
@@ -86,8 +86,8 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	return nil
 }
 
-// newPretrainer builds the network and everything that its steps need.
-func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer, error) {
+// startBase is a base of a spec before its first step.
+func startBase(spec *config.PretrainSpec, data dataset.Dataset, d *draws.Draws) (*Base, error) {
 	c, h, w := data.Shape()
 	traits := Traits{
 		Format: 1, Image: [3]int{c, h, w}, Unshuffle: spec.Codec.Unshuffle, PrototypeChannel: spec.PrototypeChannel,
@@ -109,8 +109,15 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 	if err != nil {
 		return nil, err
 	}
+	base.Base, err = unet.NewBase(network, d)
+	return base, err
+}
+
+// newPretrainer builds the network and everything that its steps need.
+func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer, error) {
 	d := draws.New(draws.SeedKey(spec.Seed, "pretrain"))
-	if base.Base, err = unet.NewBase(network, d); err != nil {
+	base, err := startBase(spec, data, d)
+	if err != nil {
 		return nil, err
 	}
 	tables, times, err := base.Schedule()
@@ -121,7 +128,7 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 	p := &pretrainer{
 		base: base, data: data, time: times, draws: d, batch: spec.Train.Batch, weights: base.Flat(),
 		preparation: &diffusion.Preparation{
-			Tables: tables, Prediction: traits.Prediction, Codec: codec, Times: diffusion.Range{From: 0, To: traits.Timesteps},
+			Tables: tables, Prediction: base.Traits.Prediction, Codec: base.Codec(), Times: diffusion.Range{From: 0, To: base.Traits.Timesteps},
 			Mix:     diffusion.Mix{None: m.None, Class: m.Class, Both: m.Both, Prototype: m.Prototype},
 			NoLabel: len(data.Classes()), PrototypeChannels: base.PrototypeChannels(),
 		},
@@ -130,7 +137,7 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 		return nil, err
 	}
 	if base.PrototypeChannel() {
-		p.flow = newPublicPrototypes(data, codec.Grid().H)
+		p.flow = newPublicPrototypes(data, base.Codec().Grid().H)
 	}
 	steps := max(1, spec.Train.Images/spec.Train.Batch)
 	if p.rates, err = (optim.Schedule{Shape: optim.Cosine, Peak: spec.Train.LearningRate, WarmUp: spec.Train.Warmup, Steps: steps}).Table(); err != nil {

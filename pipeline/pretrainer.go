@@ -64,6 +64,14 @@ func (p *pretrainer) compile(dev device.Device, threads int) error {
 
 // step computes one batch's mean gradient and moves the weights against it.
 func (p *pretrainer) step(ctx context.Context, i int) error {
+	if err := p.differentiate(ctx, i); err != nil {
+		return err
+	}
+	return p.descend(i)
+}
+
+// differentiate computes the mean gradient of step i's batch.
+func (p *pretrainer) differentiate(ctx context.Context, i int) error {
 	if err := p.executable.SetTrainable(p.weights); err != nil {
 		return err
 	}
@@ -81,9 +89,11 @@ func (p *pretrainer) step(ctx context.Context, i int) error {
 	idle := func(s device.Stream, lane int) error {
 		return s.SetInput(task.WeightInput, lane, []float32{0})
 	}
-	if err := p.runner.Gradient(ctx, p.gradient, p.batch, load, idle, nil); err != nil {
-		return err
-	}
+	return p.runner.Gradient(ctx, p.gradient, p.batch, load, idle, nil)
+}
+
+// descend moves the weights and their average against step i's gradient.
+func (p *pretrainer) descend(i int) error {
 	if err := p.optimizer.Step(p.weights, p.gradient, p.rates[i]); err != nil {
 		return err
 	}

@@ -13,12 +13,12 @@ import (
 	"github.com/dploda/dploda/worker/task"
 )
 
-// newDevice is the device that this process computes on.
-func newDevice() device.Device { return cpu.New() }
+// NewDevice is the device that this process computes on.
+func NewDevice() device.Device { return cpu.New() }
 
 // DeviceDescription says what this process computes on.
 func DeviceDescription() string {
-	return fmt.Sprintf("device %s (%s), %d cores", newDevice().Kind(), kernel.Level(), runtime.NumCPU())
+	return fmt.Sprintf("device %s (%s), %d cores", NewDevice().Kind(), kernel.Level(), runtime.NumCPU())
 }
 
 // denoiseList is the forward list of a network with what spec attaches.

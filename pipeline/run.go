@@ -104,7 +104,7 @@ func Run(ctx context.Context, spec *config.RunSpec, opts RunOptions, obs Observe
 		return nil, err
 	}
 	defer folder.Close()
-	r := &run{resolved: resolved, opts: opts, folder: folder, obs: obs, dev: newDevice()}
+	r := &run{resolved: resolved, opts: opts, folder: folder, obs: obs, dev: NewDevice()}
 	if folder.Done(stageReport) {
 		report, err := r.loadReport()
 		return report, errors.Join(err, ErrComplete)

@@ -142,5 +142,5 @@ func newTasks(content []byte) (map[string]worker.Task, error) {
 	if got := dataset.Fingerprint(j.DataKey, data); string(got[:]) != string(j.Fingerprint) {
 		return nil, fmt.Errorf("this worker's images are not the coordinator's: every worker must read the same data")
 	}
-	return (&taskFactory{resolved: r, data: data, dev: newDevice(), threads: j.Threads}).tasks()
+	return (&taskFactory{resolved: r, data: data, dev: NewDevice(), threads: j.Threads}).tasks()
 }

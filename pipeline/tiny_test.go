@@ -57,7 +57,7 @@ func tinyPretrainer(t testing.TB, prototypes bool, threads int) *pretrainer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.compile(newDevice(), threads); err != nil {
+	if err := p.compile(NewDevice(), threads); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -142,5 +142,5 @@ func tinyRun(t testing.TB, changes ...string) *run {
 	}
 	own, spec := *known, *known.spec
 	own.spec = &spec
-	return &run{resolved: &own, dev: newDevice(), train: tinyImages(t, 60, 2), obs: quiet{}}
+	return &run{resolved: &own, dev: NewDevice(), train: tinyImages(t, 60, 2), obs: quiet{}}
 }

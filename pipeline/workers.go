@@ -174,7 +174,7 @@ func ServeWorker(ctx context.Context, credentials io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return worker.Run(ctx, worker.Options{Connection: worker.Dial(c), Kind: newDevice().Kind(), NewTasks: newTasks})
+	return worker.Run(ctx, worker.Options{Connection: worker.Dial(c), Kind: NewDevice().Kind(), NewTasks: newTasks})
 }
 
 // fail takes in how a worker ended.

@@ -38,6 +38,9 @@ var layers = map[string][]string{
 	"internal/device": {},
 	"internal/optim":  {"internal/device/cpu/kernel"}, // the steps are kernels on flat vectors
 
+	// Benchmarks measure devices, and works that others describe to them.
+	"internal/bench": {"internal/device", "internal/optim", "model/diffusion"},
+
 	// Models are op lists and mathematics; no DP, ranks or files of a run.
 	"model": {"internal/device", "internal/safetensors", "internal/optim", "internal/floatbits", "dataset"},
 

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dploda/dploda/internal/bench"
+	"github.com/dploda/dploda/pipeline"
+)
+
+// benchFlags are the flags that both benchmarks share.
+type benchFlags struct {
+	json    bool
+	threads int
+	filter  string
+	seconds float64
+}
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure this machine's kernels and whole steps",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBenchStep())
+	return cmd
+}
+
+func (f *benchFlags) register(cmd *cobra.Command, threads int, seconds float64, matched string) {
+	flags := cmd.Flags()
+	flags.BoolVar(&f.json, "json", false, "print one JSON document")
+	flags.IntVar(&f.threads, "threads", threads, "threads that work at once")
+	flags.StringVar(&f.filter, "filter", "", "measure only the rows whose "+matched+" matches this regular expression")
+	flags.Float64Var(&f.seconds, "seconds", seconds, "time to measure each row for")
+}
+
+// check returns the filter and the time, or says which flag is wrong.
+func (f *benchFlags) check() (*regexp.Regexp, time.Duration, error) {
+	if f.threads < 1 || f.threads > runtime.NumCPU() {
+		return nil, 0, usageError{fmt.Errorf("--threads is %d; this machine can run 1 to %d at once", f.threads, runtime.NumCPU())}
+	}
+	if !(f.seconds > 0) || f.seconds > math.MaxInt32 {
+		return nil, 0, usageError{fmt.Errorf("--seconds is %v; it must be above 0", f.seconds)}
+	}
+	filter, err := regexp.Compile(f.filter)
+	if err != nil {
+		return nil, 0, usageError{fmt.Errorf("--filter %q is not a regular expression: %w", f.filter, err)}
+	}
+	return filter, time.Duration(f.seconds * float64(time.Second)), nil
+}
+
+// print writes a document as JSON or as a table.
+func (f *benchFlags) print(cmd *cobra.Command, document interface{ Text() string }, err error) error {
+	switch {
+	case errors.Is(err, bench.ErrNoRow):
+		return usageError{fmt.Errorf("--filter %q matches no row", f.filter)}
+	case err != nil:
+		return err
+	}
+	if !f.json {
+		_, err := fmt.Fprint(cmd.OutOrStdout(), document.Text())
+		return err
+	}
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	enc.SetIndent("", "  ")
+	return enc.Encode(document)
+}
+
+func newBenchStep() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "step",
+		Short: "Measure whole steps",
+		Long:  `step measures whole steps.`,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, atLeast, err := f.check()
+			if err != nil {
+				return err
+			}
+			d, err := bench.Steps(cmd.Context(), pipeline.Works(), bench.StepOptions{
+				Threads: f.threads, Filter: filter, Time: atLeast, Device: pipeline.NewDevice(),
+				Observe: func(name string) { fmt.Fprintln(cmd.ErrOrStderr(), name) },
+			})
+			return f.print(cmd, d, err)
+		},
+	}
+	f.register(cmd, runtime.NumCPU(), 5, "work/network, such as finetune/unet32@28,")
+	return cmd
+}

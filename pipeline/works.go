@@ -1,0 +1,288 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/bench"
+	"github.com/dploda/dploda/internal/config"
+	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/model/adapter"
+	"github.com/dploda/dploda/model/classifier"
+	"github.com/dploda/dploda/model/diffusion"
+	"github.com/dploda/dploda/model/draws"
+	"github.com/dploda/dploda/worker/task"
+)
+
+// What the benchmarks' works are like. Batches are whole groups of lanes for
+// two threads, so that every lane is live.
+const (
+	workClasses     = 10
+	finetuneImages  = 32
+	finetuneCopies  = 4
+	finetuneRank    = 8
+	pretrainImages  = 64
+	sampleImages    = 32
+	sampleSteps     = 10 // of DPM-Solver++(2M), without guidance
+	classifierBatch = 64
+	workDataImages  = 1024
+)
+
+// benchNet is a network that the benchmarks train and sample.
+type benchNet struct {
+	name      string
+	image     device.Shape
+	unshuffle int
+	prototype bool
+	unet      config.UNet
+}
+
+// benchNets are U-Nets of 32 and 64 channels on grey 28x28 and RGB 32x32
+// images, with attention at the two lower of three levels; and the demo's.
+func benchNets() []benchNet {
+	var nets []benchNet
+	for _, image := range []device.Shape{{C: 1, H: 28, W: 28}, {C: 3, H: 32, W: 32}} {
+		for _, width := range []int{32, 64} {
+			nets = append(nets, benchNet{
+				name: fmt.Sprintf("unet%d@%d", width, image.H), image: image, unshuffle: 1,
+				unet: config.UNet{
+					SampleSize: image.H, BlockOutChannels: []int{width, 2 * width, 2 * width}, LayersPerBlock: 2,
+					DownBlockTypes: []string{"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"},
+					UpBlockTypes:   []string{"AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"},
+					NormNumGroups:  width / 2, // 16 and 32, as diffusers' checkpoints have 32
+				},
+			})
+		}
+	}
+	nets = append(nets, benchNet{
+		name: "demo", image: device.Shape{C: 1, H: 28, W: 28}, unshuffle: 2, prototype: true,
+		unet: config.UNet{
+			SampleSize: 14, BlockOutChannels: []int{32, 64}, LayersPerBlock: 1,
+			DownBlockTypes: []string{"DownBlock2D", "AttnDownBlock2D"}, UpBlockTypes: []string{"AttnUpBlock2D", "UpBlock2D"},
+			NormNumGroups: 8,
+		},
+	})
+	for i := range nets {
+		u := &nets[i].unet
+		u.NormEps, u.AttentionHeadDim, u.AddAttention, u.DownsamplePadding, u.FlipSinToCos = 1e-5, 64, true, 1, true
+	}
+	return nets
+}
+
+// spec is the net's pre-training.
+func (n benchNet) spec() *config.PretrainSpec {
+	s := &config.PretrainSpec{
+		Name: n.name, Seed: 1, UNet: n.unet, Codec: config.Codec{Unshuffle: n.unshuffle}, PrototypeChannel: n.prototype,
+		Prediction: "v", Schedule: "cosine",
+		Train: config.Train{
+			Images: 1 << 20 * pretrainImages, Batch: pretrainImages, LearningRate: 1e-4, WeightDecay: 0.01, EMA: 0.999,
+			ConditionMix: config.Mix{None: 0.15, Class: 0.85},
+		},
+	}
+	if n.prototype {
+		s.Train.ConditionMix = config.Mix{None: 0.15, Class: 0.25, Both: 0.25, Prototype: 0.35}
+	}
+	return s
+}
+
+// base is the net with random weights.
+func (n benchNet) base() (*Base, error) {
+	return startBase(n.spec(), workData(n.image), draws.New(draws.SeedKey(1, "bench")))
+}
+
+// workData are random images: no file is read.
+func workData(image device.Shape) *dataset.Memory {
+	s := draws.New(draws.SeedKey(1, "bench data")).Stream(0, 0, draws.Noise)
+	pixels, labels := make([]uint8, workDataImages*image.Len()), make([]uint16, workDataImages)
+	for i := range pixels {
+		pixels[i] = uint8(s.Uint64())
+	}
+	for i := range labels {
+		labels[i] = uint16(i % workClasses)
+	}
+	m, err := dataset.NewMemory(image.C, image.H, image.W, workClassNames(), pixels, labels)
+	if err != nil {
+		panic(err) // the shapes above are right
+	}
+	return m
+}
+
+func workClassNames() []string {
+	names := make([]string, workClasses)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	return names
+}
+
+// Works lists the whole steps that `dploda bench step` measures, each through
+// the code that a run uses, on random public images and weights.
+func Works() []bench.Work {
+	var works []bench.Work
+	for _, n := range benchNets() {
+		parsed, err := n.config()
+		if err != nil {
+			panic(err) // the configs above are right
+		}
+		for _, w := range []struct {
+			kind string
+			make func(benchNet, device.Device, int) (*bench.Step, error)
+		}{{"finetune", finetuneWork}, {"pretrain", pretrainWork}, {"sample", sampleWork}} {
+			works = append(works, bench.Work{
+				Kind: w.kind, Net: n.name, Config: parsed,
+				New: func(dev device.Device, threads int) (*bench.Step, error) { return w.make(n, dev, threads) },
+			})
+		}
+	}
+	for _, image := range []device.Shape{{C: 1, H: 28, W: 28}, {C: 3, H: 32, W: 32}} {
+		works = append(works, bench.Work{
+			Kind: "classifier", Net: fmt.Sprintf("dpdm@%d", image.H),
+			New: func(dev device.Device, threads int) (*bench.Step, error) { return classifierWork(image, dev, threads) },
+		})
+	}
+	return works
+}
+
+// config is the network as config.json has it.
+func (n benchNet) config() (any, error) {
+	codec := diffusion.Codec{Image: n.image, Factor: n.unshuffle}
+	prototypes := 0
+	if n.prototype {
+		prototypes = 1
+	}
+	return pretrainConfig(n.unet, codec.Grid(), prototypes, workClasses)
+}
+
+// benchRun is a run on a net, as a config would resolve to.
+func benchRun(n benchNet) (*resolved, error) {
+	b, err := n.base()
+	if err != nil {
+		return nil, err
+	}
+	r := &resolved{
+		spec: &config.RunSpec{
+			Seed: 1, Finetune: config.Finetune{Copies: finetuneCopies, LabelDrop: 0.1}, Workers: config.Workers{MicroBatch: NewDevice().Lanes()},
+		},
+		base: b, classes: workClasses, times: diffusion.Range{From: 0, To: b.Traits.Timesteps},
+		adapter: adapter.Spec{
+			Kind: adapter.LoDA, Rank: finetuneRank, Alpha: finetuneRank, Nonlinearity: adapter.SiLU,
+			Targets: []string{adapter.TargetConv}, Classes: workClasses,
+		},
+	}
+	params, err := r.adapter.Parameters(b.Config)
+	if err != nil {
+		return nil, err
+	}
+	dim := 0
+	for _, p := range params {
+		dim += p.Len()
+	}
+	const nominal = 60_000
+	m, err := plan.New(plan.Spec{
+		Phase: phaseFinetune, SampleRate: 512.0 / nominal, Nominal: nominal, NoiseMultiplier: 1, ClipNorm: 1e-3, Dim: dim, Steps: 1,
+	})
+	r.mechanisms = append(r.mechanisms, m)
+	return r, err
+}
+
+// finetuneWork is a worker's part of a step: it takes the parameters and sums
+// its examples' clipped gradients.
+func finetuneWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
+	r, err := benchRun(n)
+	if err != nil {
+		return nil, err
+	}
+	g, err := (&taskFactory{resolved: r, data: workData(n.image), dev: dev, threads: threads}).gradient()
+	if err != nil {
+		return nil, err
+	}
+	a, err := (&run{resolved: r}).startAdapter()
+	if err != nil {
+		return nil, err
+	}
+	state, sum, ids := task.EncodeParameters(nil, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, finetuneImages)
+	for i := range ids {
+		ids[i] = uint32(i)
+	}
+	return &bench.Step{Images: len(ids), Run: func(ctx context.Context) error {
+		if err := g.SetParameters(state); err != nil {
+			return err
+		}
+		clear(sum)
+		return g.Accumulate(ctx, 0, [32]byte{1}, ids, sum)
+	}}, nil
+}
+
+// pretrainWork is one step of a pre-training.
+func pretrainWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
+	p, err := newPretrainer(n.spec(), workData(n.image))
+	if err != nil {
+		return nil, err
+	}
+	i := -1
+	return &bench.Step{
+		Images: pretrainImages,
+		Run: func(ctx context.Context) error {
+			i++
+			return p.differentiate(ctx, i)
+		},
+		Update: func() error { return p.descend(i) },
+	}, p.compile(dev, threads)
+}
+
+// sampleWork draws some images with adapters throughout.
+func sampleWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
+	r, err := benchRun(n)
+	if err != nil {
+		return nil, err
+	}
+	a, err := (&run{resolved: r}).startAdapter()
+	if err != nil {
+		return nil, err
+	}
+	g := &generator{
+		base: r.base, adapter: a, times: r.times, classes: workClassNames(),
+		sampler: diffusion.DPM, steps: sampleSteps, threads: threads, dev: dev,
+	}
+	denoiser, err := g.denoiser()
+	if err != nil {
+		return nil, err
+	}
+	s, err := g.newSampler()
+	if err != nil {
+		return nil, err
+	}
+	requests := g.requests(sampleImages, make([]uint16, sampleImages))
+	return &bench.Step{Images: sampleImages, Run: func(ctx context.Context) error {
+		return s.Sample(ctx, denoiser, requests, func(int, []uint8) {})
+	}}, nil
+}
+
+// classifierWork is one step of the classifier's training, which is taken
+// apart at its own report of each step.
+func classifierWork(image device.Shape, dev device.Device, threads int) (*bench.Step, error) {
+	c := classifier.DefaultConfig(workClasses, threads)
+	c.Batch, c.Epochs = classifierBatch, 1<<14
+	next, stop := iter.Pull(func(yield func(error) bool) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		c.Observe = func(int, int) {
+			if ctx.Err() == nil && !yield(nil) {
+				cancel()
+			}
+		}
+		if _, err := classifier.Train(ctx, dev, workData(image), c); ctx.Err() == nil {
+			yield(err)
+		}
+	})
+	return &bench.Step{Images: classifierBatch, Close: stop, Run: func(ctx context.Context) error {
+		err, ok := next()
+		if !ok {
+			return fmt.Errorf("the classifier's training has ended")
+		}
+		return err
+	}}, nil
+}
