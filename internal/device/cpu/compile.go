@@ -31,10 +31,14 @@ type compiler struct {
 	store   weightStore
 	steps   steps
 	ops     []int // the op of each step
+	op      int   // that is being compiled
+	// winogradFLOPs has the operations of the products of each op that is
+	// computed by Winograd's algorithm, for one example.
+	winogradFLOPs map[int]int64
 }
 
 func newCompiler(l *device.OpList) (*compiler, error) {
-	c := &compiler{list: l, spans: l.Spans()}
+	c := &compiler{list: l, spans: l.Spans(), winogradFLOPs: map[int]int64{}}
 	c.store.params = l.Params()
 	halos := halos(l)
 	for v, s := range l.Shapes {
@@ -108,25 +112,26 @@ func (c *compiler) layout(v device.Value) *layout { return c.layouts[v] }
 // compile appends the steps of op i. A value born here lies on memory that held
 // another, so its halo is cleared.
 func (c *compiler) compile(i int, op device.Op) error {
+	c.op = i
 	for _, v := range op.Writes() {
 		if v == device.NoValue || c.spans[v].First != i {
 			continue
 		}
 		if l := c.layout(v); l.halo != (halo{}) {
-			c.add(i, l.clearHalo)
+			c.add(l.clearHalo)
 		}
 	}
 	s := c.step(op)
 	if s == nil {
 		return fmt.Errorf("cpu: no kernel for the op %T", op)
 	}
-	c.add(i, s)
+	c.add(s)
 	return nil
 }
 
-// add appends a step of op i.
-func (c *compiler) add(i int, s step) {
-	c.steps, c.ops = append(c.steps, s), append(c.ops, i)
+// add appends a step of the op that is being compiled.
+func (c *compiler) add(s step) {
+	c.steps, c.ops = append(c.steps, s), append(c.ops, c.op)
 }
 
 func (c *compiler) step(op device.Op) step {

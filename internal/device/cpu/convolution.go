@@ -99,7 +99,7 @@ func (c *compiler) convolution(o *device.Convolution) step {
 	x, y := c.layout(o.X), c.layout(o.Y)
 	if winogradPays(x.C, y.C, y.Shape, o.Kernel, o.Conv) {
 		base := x.pixel(-o.Conv.Top, -o.Conv.Left)
-		return c.winograd(y, x, base, packing{param: o.W, cout: y.C, cin: x.C, winograd: true}, c.raw(o.Bias), o.Accumulate)
+		return c.transformed(y, x, base, packing{param: o.W, cout: y.C, cin: x.C, winograd: true}, c.raw(o.Bias), o.Accumulate)
 	}
 	taps, base := inputTaps(x, o.Kernel, o.Conv)
 	spec := kernel.NewConvSpec(kernel.ConvGeometry{
@@ -131,7 +131,7 @@ func (c *compiler) convolutionData(o *device.ConvolutionData) step {
 	if winogradPays(dy.C, dx.C, dx.Shape, o.Kernel, o.Conv) {
 		base := dy.pixel(o.Conv.Top-2, o.Conv.Left-2)
 		w := packing{param: o.W, cout: dx.C, cin: dy.C, winograd: true, transposed: true, flipped: true}
-		return c.winograd(dx, dy, base, w, weights{}, o.Accumulate)
+		return c.transformed(dx, dy, base, w, weights{}, o.Accumulate)
 	}
 	type part struct {
 		spec *kernel.ConvSpec
@@ -179,14 +179,15 @@ func winogradPays(cin, cout int, out device.Shape, k [2]int, c device.Conv) bool
 	return k == [2]int{3, 3} && c.Stride == 1 && kernel.WinogradPays(cin, cout, out.H, out.W)
 }
 
-// winograd writes or adds to y the convolution of x by transforms. base is the
+// transformed writes or adds to y the convolution of x by transforms. base is the
 // offset of the first tap of pixel (0, 0) in the buffer of x.
-func (c *compiler) winograd(y, x *layout, base int, p packing, bias weights, add bool) step {
+func (c *compiler) transformed(y, x *layout, base int, p packing, bias weights, add bool) step {
 	spec := kernel.NewWinogradSpec(kernel.WinogradGeometry{
 		Cin: x.C, Cout: y.C, Rows: y.H, Cols: y.W, XBase: base, XChan: x.plane, XRow: x.row,
 		DstBase: y.base, DstChan: y.plane, DstRow: y.row,
 	})
 	c.scratch = max(c.scratch, spec.ScratchLen())
+	c.winogradFLOPs[c.op] = 2 * spec.Products()
 	w := c.pack(p)
 	return func(s *stream) {
 		kernel.Winograd(y.buffer(s), x.buffer(s), w.of(s), bias.of(s), s.scratch, spec, add)

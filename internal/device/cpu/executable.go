@@ -12,6 +12,7 @@ type executable struct {
 	list     *device.OpList
 	steps    []step
 	ops      []int // the op of each step
+	winograd map[int]int64
 	layouts  []*layout
 	inputs   map[string]*layout
 	outputs  map[string]*layout
@@ -27,7 +28,7 @@ type executable struct {
 
 func (c *compiler) executable() *executable {
 	e := &executable{
-		list: c.list, steps: c.steps, ops: c.ops, layouts: c.layouts, store: c.store,
+		list: c.list, steps: c.steps, ops: c.ops, winograd: c.winogradFLOPs, layouts: c.layouts, store: c.store,
 		inputs: map[string]*layout{}, outputs: map[string]*layout{},
 		params: map[string]device.ParamID{}, indexes: map[string]int{},
 		arena: c.arena, persist: c.inputs, scratch: c.scratch,

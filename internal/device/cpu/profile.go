@@ -37,7 +37,13 @@ func (s *stream) OpTimes() []time.Duration {
 	return slices.Clone(s.profile.times)
 }
 
+// winogradName names the algorithm of [kernel.Winograd].
+const winogradName = "winograd F(4x4,3x3)"
+
 // Algorithm implements [device.Arithmetic].
 func (e *executable) Algorithm(position int) (string, int64) {
+	if n := e.winograd[position]; n > 0 {
+		return winogradName, n
+	}
 	return device.Direct, e.list.OpFLOPs(e.list.Ops[position])
 }

@@ -76,6 +76,11 @@ func (s *WinogradSpec) ScratchLen() int {
 	return winogradPositions*(s.inStep()+s.outStep()) + winogradOut*Lanes
 }
 
+// Products is the number of multiply-adds of one example's products.
+func (s *WinogradSpec) Products() int64 {
+	return int64(len(s.tiles)) * winogradPositions * int64(s.Cin) * int64(s.Cout)
+}
+
 // WinogradPays reports whether a 3x3 convolution of stride 1 is faster by
 // [Winograd] than by [Conv], the transforms of a tile costing about 200
 // multiply-adds a channel. It is a function of the shape alone, for it decides
