@@ -60,9 +60,11 @@ func (r *run) startWorkers(ctx context.Context, broken context.CancelCauseFunc) 
 	if err != nil {
 		return nil, err
 	}
-	if c.fleet, err = natsfleet.Open(natsfleet.Options{Server: c.server, Run: r.identity.RunID, Kind: r.dev.Kind(), Job: content, Logger: r.log}); err != nil {
+	opened, err := natsfleet.Open(natsfleet.Options{Server: c.server, Run: r.identity.RunID, Kind: r.dev.Kind(), Job: content, Logger: r.log})
+	if err != nil {
 		return nil, err
 	}
+	c.fleet = opened // not before: an interface that holds a nil fleet is not nil
 	for i := range w.Count {
 		credentials, err := c.server.AddWorker(fmt.Sprintf("worker-%d", i+1))
 		if err != nil {

@@ -77,7 +77,7 @@ type Plan struct {
 	Phase      string
 	Step       uint64 // within the phase, from 0
 	Nonce      Nonce
-	Arithmetic string // kind of device and version of its arithmetic, such as cpu-f32.2
+	Arithmetic string // kind of device and version of its arithmetic, such as cpu-f32-2
 	State      Hash
 }
 

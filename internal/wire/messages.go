@@ -7,7 +7,7 @@ import (
 
 // Hello asks to join. The worker's name and session are the subject's.
 type Hello struct {
-	Kind string // device and arithmetic, for example "cpu-f32.2"
+	Kind string // device and arithmetic, for example "cpu-f32-2"
 }
 
 // Job answers a Hello: what the worker must prepare.

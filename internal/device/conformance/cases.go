@@ -115,6 +115,18 @@ func convolutions() (cases []Case) {
 	add(device.Shape{C: 3, H: 6, W: 5}, 4, 2, 3, device.Conv{Stride: 1, Top: 1, Left: 2, Bottom: 0, Right: 1}, true)
 	add(device.Shape{C: 3, H: 7, W: 6}, 4, 4, 4, device.Conv{Stride: 3, Top: 2, Left: 1, Bottom: 1, Right: 2}, true)
 	add(device.Shape{C: 3, H: 6, W: 6}, 4, 5, 5, device.Conv{Stride: 2, Top: 2, Left: 2, Bottom: 2, Right: 2}, false)
+	// wide enough for algorithms that transform tiles of several pixels
+	add(device.Shape{C: 18, H: 7, W: 6}, 17, 3, 3, device.Pad(1), false)
+	add(device.Shape{C: 16, H: 4, W: 5}, 18, 3, 3, device.Pad(1), true)
+	add(device.Shape{C: 20, H: 3, W: 3}, 16, 3, 3, device.Pad(0), false) // one pixel is left
+	add(device.Shape{C: 20, H: 4, W: 3}, 16, 3, 3, device.Pad(0), false)
+	add(device.Shape{C: 16, H: 5, W: 4}, 20, 3, 3, device.Conv{Stride: 1, Left: 2, Bottom: 2, Right: 1}, false)
+	wide := device.Shape{C: 16, H: 6, W: 5}
+	cases = append(cases, single("adapted conv", wide, func(n Net, x device.Value) device.Value {
+		y := n.Conv2D(x, n.Param("w", false, 16, wide.C, 3, 3), n.Param("b", false, 16), device.Pad(1))
+		down := n.Conv2D(x, n.Param("down", true, 9, wide.C, 3, 3), device.NoParam, device.Pad(1))
+		return n.Add(y, n.Conv2D(n.SiLU(down), n.Param("up", true, 16, 9, 1, 1), device.NoParam, device.Pad(0)))
+	}))
 	return cases
 }
 

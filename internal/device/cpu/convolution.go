@@ -128,7 +128,8 @@ func positions(n int) []int32 {
 func (c *compiler) convolutionData(o *device.ConvolutionData) step {
 	dx, dy := c.layout(o.DX), c.layout(o.DY)
 	rows, cols := axes(dx.Shape, dy.Shape, o.Kernel, o.Conv)
-	if winogradPays(dy.C, dx.C, dx.Shape, o.Kernel, o.Conv) {
+	// A single row or column of results has a better direct way, see backwardStride.
+	if min(dy.H, dy.W) > 1 && winogradPays(dy.C, dx.C, dx.Shape, o.Kernel, o.Conv) {
 		base := dy.pixel(o.Conv.Top-2, o.Conv.Left-2)
 		w := packing{param: o.W, cout: dx.C, cin: dy.C, winograd: true, transposed: true, flipped: true}
 		return c.transformed(dx, dy, base, w, weights{}, o.Accumulate)

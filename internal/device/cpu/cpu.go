@@ -16,7 +16,7 @@ type processor struct{}
 
 // Kind names the arithmetic: float32, fused multiply-adds in the order of
 // package kernel. The number grows whenever the bits of an op change.
-func (processor) Kind() string { return "cpu-f32.2" }
+func (processor) Kind() string { return "cpu-f32-2" }
 
 func (processor) Lanes() int { return lanes }
 
