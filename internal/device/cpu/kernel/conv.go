@@ -5,13 +5,28 @@ import "fmt"
 // ConvSpec describes one convolution, independent of weights and data. It is
 // made once by [NewConvSpec] and then read-only.
 type ConvSpec struct {
-	cin, taps    int
 	cout         int
-	k            []int32 // offset of (channel, tap) relative to a pixel
-	xPixel       []int32 // offset of each output pixel's tap origin in x
-	dstPixel     []int32 // offset of each output pixel in dst
+	k            []int32        // offset of (channel, tap) relative to a pixel
+	places       map[int]places // by the lanes of a place
+	pixels       int
+	whole        blocking // for registers of a pixel
+	halves       blocking // for registers of less
 	dstChan      int
 	xLen, dstLen int // floats that x and dst must hold
+}
+
+// places lists the output pixels in the parts that a vector register holds:
+// offsets of each part's tap origin in x and of the part in dst.
+type places struct{ x, dst []int32 }
+
+// split cuts each of the places into parts of fewer lanes.
+func (p places) split(lanes int) (parts places) {
+	for i := range p.x {
+		for l := int32(0); l < Lanes; l += int32(lanes) {
+			parts.x, parts.dst = append(parts.x, p.x[i]+l), append(parts.dst, p.dst[i]+l)
+		}
+	}
+	return parts
 }
 
 // ConvGeometry lists what [NewConvSpec] needs. X… describe the input buffer,
@@ -37,7 +52,8 @@ type ConvGeometry struct {
 // NewConvSpec precomputes the offsets of a convolution and the buffer sizes it
 // needs. It panics on offsets before the start of a buffer.
 func NewConvSpec(g ConvGeometry) *ConvSpec {
-	s := &ConvSpec{cin: g.Cin, cout: g.Cout, taps: len(g.Taps), dstChan: g.DstChan}
+	s := &ConvSpec{cout: g.Cout, pixels: g.Rows * g.Cols, dstChan: g.DstChan, places: map[int]places{}}
+	var pixels places
 	var kMin, kMax, xMin, xMax, dMin, dMax int
 	for i := range g.Cin {
 		for _, t := range g.Taps {
@@ -52,8 +68,7 @@ func NewConvSpec(g ConvGeometry) *ConvSpec {
 			x, d := g.XBase+r*g.XRow+c*g.XPix, g.DstBase+r*g.DstRow+c*g.DstPix
 			xMin, xMax = min(xMin, x), max(xMax, x)
 			dMin, dMax = min(dMin, d), max(dMax, d)
-			s.xPixel = append(s.xPixel, checkedInt32(x))
-			s.dstPixel = append(s.dstPixel, checkedInt32(d))
+			pixels.x, pixels.dst = append(pixels.x, checkedInt32(x)), append(pixels.dst, checkedInt32(d))
 		}
 	}
 	if xMin+kMin < 0 || dMin < 0 || g.DstChan < 0 {
@@ -61,7 +76,44 @@ func NewConvSpec(g ConvGeometry) *ConvSpec {
 	}
 	s.xLen = xMax + kMax + Lanes
 	s.dstLen = dMax + (g.Cout-1)*g.DstChan + Lanes
+	for _, lanes := range placeLanes {
+		s.places[lanes] = pixels.split(lanes)
+	}
+	s.chooseBlocking(pixels.x, g.Taps, g.Cin)
 	return s
+}
+
+// blocking says how many pixels, and of them how many elements of k, run
+// through all output channels together.
+type blocking struct{ pixels, k int }
+
+// narrowOutputs is the number of output channels below which reading a block
+// again costs less than small blocks do.
+const narrowOutputs = 32
+
+// chooseBlocking keeps the inputs of a block in the first-level cache if those
+// of 3 pixels fit. If they do not, whole registers do well from the second-level
+// cache; half registers load twice as often and cut k.
+func (s *ConvSpec) chooseBlocking(x, taps []int32, cin int) {
+	const firstLevel = 20 << 10 // bytes; the rest of 32 KiB is for weights and sums
+	s.whole = blocking{pixels: max(12, 16384/max(1, len(s.k))*3), k: max(1, len(s.k))}
+	s.halves = s.whole
+	if s.cout < narrowOutputs || len(s.k) == 0 {
+		return
+	}
+	lines := map[int32]bool{}
+	for _, p := range x[:min(3, len(x))] {
+		for _, t := range taps {
+			lines[(p+t)/Lanes] = true
+		}
+	}
+	channel := 4 * Lanes * max(1, len(lines))
+	if fit := firstLevel / (channel * cin); fit > 0 {
+		s.whole.pixels = 3 * fit
+		s.halves = s.whole
+		return
+	}
+	s.halves = blocking{pixels: 3, k: max(1, firstLevel/channel) * len(taps)}
 }
 
 func checkedInt32(n int) int32 {
@@ -120,7 +172,7 @@ func eachTile(n int, f func(start, size int)) {
 // accumulate is set (bias must then be nil). w comes from [PackConv]; x and dst
 // start at the beginning of their buffers and must not overlap.
 func Conv(dst, x, w, bias []float32, s *ConvSpec, accumulate bool) {
-	if s.cout == 0 || len(s.xPixel) == 0 {
+	if s.cout == 0 || s.pixels == 0 {
 		return
 	}
 	checkLen("convolution input", len(x), s.xLen)
@@ -132,39 +184,72 @@ func Conv(dst, x, w, bias []float32, s *ConvSpec, accumulate bool) {
 			panic("kernel: a convolution starts from its bias or from dst, not from both")
 		}
 	}
-	// A block of pixels stays in the second-level cache for all output
-	// channels, and bounds the time of one kernel call.
-	block := max(12, 16384/max(1, len(s.k))*3)
-	for p := 0; p < len(s.xPixel); p += block {
-		n := min(block, len(s.xPixel)-p)
-		eachTile(s.cout, func(o, size int) {
+	places, block := s.places[vectorLanes()], s.whole
+	parts := len(places.x) / s.pixels // of a pixel
+	if parts > 1 {
+		block = s.halves
+	}
+	for p := 0; p < s.pixels; p += block.pixels {
+		from, to := p*parts, min(p+block.pixels, s.pixels)*parts
+		for k := 0; k == 0 || k < len(s.k); k += block.k {
 			t := convTile{
-				dst: dst[o*s.dstChan:], x: x, w: w[o*len(s.k):], k: s.k,
-				xPixel: s.xPixel[p : p+n], dstPixel: s.dstPixel[p : p+n],
-				dstChan: s.dstChan, accumulate: accumulate,
+				x: x, k: s.k[k:min(k+block.k, len(s.k))], kAll: len(s.k),
+				xPlace: places.x[from:to], dstPlace: places.dst[from:to],
+				dstChan: s.dstChan, accumulate: accumulate || k > 0,
 			}
-			if bias != nil {
-				t.bias = bias[o : o+size]
-			}
-			t.run(size)
-		})
+			eachGroup(s.cout, maxConv/max(1, block.pixels*block.k), func(o, size, groups int) {
+				t.dst, t.w = dst[o*s.dstChan:], w[o*len(s.k)+k*size:]
+				if bias != nil && k == 0 {
+					t.bias = bias[o : o+size*groups]
+				}
+				t.run(size, groups)
+			})
+		}
 	}
 }
 
-// convTile is the work of one kernel call: a tile of output channels at a
-// block of pixels.
+// maxConv bounds the multiply-adds of 16 lanes in one kernel call, for assembly
+// cannot be preempted.
+const maxConv = 400000
+
+// eachGroup joins the tiles of one size of [eachTile] to groups of at most
+// limit output channels, or of one tile.
+func eachGroup(n, limit int, f func(start, size, tiles int)) {
+	start := 0
+	for _, size := range [...]int{8, 4, 2, 1} {
+		for n-start >= size {
+			tiles := min((n-start)/size, max(1, limit/size))
+			f(start, size, tiles)
+			start += tiles * size
+		}
+	}
+}
+
+// convTile is the work of one kernel call: adjacent tiles of output channels at
+// a block of places.
 type convTile struct {
 	dst, x, w, bias     []float32
-	k, xPixel, dstPixel []int32
+	k, xPlace, dstPlace []int32
 	dstChan             int
+	kAll                int // length of all blocks of k
 	accumulate          bool
 }
 
-func (t *convTile) portable(size int) {
+func (t *convTile) portable(size, tiles int) {
+	for range tiles {
+		t.portableTile(size)
+		t.dst, t.w = t.dst[min(len(t.dst), size*t.dstChan):], t.w[min(len(t.w), size*t.kAll):]
+		if t.bias != nil {
+			t.bias = t.bias[size:]
+		}
+	}
+}
+
+func (t *convTile) portableTile(size int) {
 	var acc [8][Lanes]float32
 	var weight [Lanes]float32
-	for p, xp := range t.xPixel {
-		d := t.dst[t.dstPixel[p]:]
+	for p, xp := range t.xPlace {
+		d := t.dst[t.dstPlace[p]:]
 		for o := range size {
 			switch {
 			case t.accumulate:

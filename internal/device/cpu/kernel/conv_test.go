@@ -73,7 +73,12 @@ func convCases() []convCase {
 	return append(cases,
 		convCase{cin: 9, cout: 8, kernel: 3, stride: 1, rows: 7, cols: 7, bias: true},
 		convCase{cin: 2, cout: 3, kernel: 5, stride: 2, rows: 3, cols: 3},
-		convCase{cin: 3, cout: 16, kernel: 1, stride: 1, rows: 20, cols: 20})
+		convCase{cin: 3, cout: 16, kernel: 1, stride: 1, rows: 20, cols: 20},
+		// blocks in the first-level cache, with all of k and with parts of it
+		convCase{cin: 2, cout: 37, kernel: 3, stride: 1, rows: 3, cols: 14, bias: true},
+		convCase{cin: 50, cout: 33, kernel: 3, stride: 1, rows: 2, cols: 5, bias: true},
+		convCase{cin: 50, cout: 32, kernel: 3, stride: 2, rows: 1, cols: 4, accumulate: true},
+		convCase{cin: 230, cout: 40, kernel: 1, stride: 1, rows: 1, cols: 7})
 }
 
 func TestConvLevelsAgree(t *testing.T) {

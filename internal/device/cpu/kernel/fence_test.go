@@ -47,13 +47,21 @@ type buffer struct {
 // newBuffer leaves the halo filled with the fence, so that writes there show.
 func newBuffer(e Extent, halo int) buffer {
 	b := buffer{e: e, halo: halo}
-	b.data, b.check = fenced(e.C * (e.H + 2*halo) * (e.W + 2*halo) * Lanes)
+	b.data, b.check = fenced(e.C * b.chanStride())
 	return b
 }
 
-func (b buffer) rowStride() int  { return (b.e.W + 2*b.halo) * Lanes }
-func (b buffer) chanStride() int { return (b.e.H + 2*b.halo) * b.rowStride() }
-func (b buffer) base() int       { return b.halo*b.rowStride() + b.halo*Lanes }
+func (b buffer) rowStride() int { return (b.e.W + 2*b.halo) * Lanes }
+
+// chanStride leaves a gap after planes of a multiple of 8 pixels, as a device does.
+func (b buffer) chanStride() int {
+	n := (b.e.H + 2*b.halo) * b.rowStride()
+	if n%(8*Lanes) == 0 {
+		n += Lanes
+	}
+	return n
+}
+func (b buffer) base() int { return b.halo*b.rowStride() + b.halo*Lanes }
 
 func (b buffer) view() View {
 	return View{Data: b.data[b.base():], Chan: b.chanStride(), Row: b.rowStride()}

@@ -127,12 +127,18 @@ GLOBL twoAVX2<>(SB), RODATA|NOPTR, $32
 TEXT ·conv4x3AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -148,6 +154,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
@@ -164,7 +171,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -196,24 +203,24 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVLQSX 8(BX), R10
 	LEAQ (AX)(R10*4), R10
-	ADDQ $12, convArgs_xPixel(DI)
+	ADDQ $12, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Y12
 	VMOVUPS (R9)(AX*4), Y13
 	VMOVUPS (R10)(AX*4), Y14
@@ -233,13 +240,58 @@ k:
 	VFMADD231PS Y12, Y15, Y9
 	VFMADD231PS Y13, Y15, Y10
 	VFMADD231PS Y14, Y15, Y11
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Y12
+	VMOVUPS (R9)(AX*4), Y13
+	VMOVUPS (R10)(AX*4), Y14
+	VBROADCASTSS 0(DX)(SI*1), Y15
+	VFMADD231PS Y12, Y15, Y0
+	VFMADD231PS Y13, Y15, Y1
+	VFMADD231PS Y14, Y15, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y15
+	VFMADD231PS Y12, Y15, Y3
+	VFMADD231PS Y13, Y15, Y4
+	VFMADD231PS Y14, Y15, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y15
+	VFMADD231PS Y12, Y15, Y6
+	VFMADD231PS Y13, Y15, Y7
+	VFMADD231PS Y14, Y15, Y8
+	VBROADCASTSS 12(DX)(SI*1), Y15
+	VFMADD231PS Y12, Y15, Y9
+	VFMADD231PS Y13, Y15, Y10
+	VFMADD231PS Y14, Y15, Y11
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Y12
+	VMOVUPS (R9)(AX*4), Y13
+	VMOVUPS (R10)(AX*4), Y14
+	VBROADCASTSS 0(DX), Y15
+	VFMADD231PS Y12, Y15, Y0
+	VFMADD231PS Y13, Y15, Y1
+	VFMADD231PS Y14, Y15, Y2
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS Y12, Y15, Y3
+	VFMADD231PS Y13, Y15, Y4
+	VFMADD231PS Y14, Y15, Y5
+	VBROADCASTSS 8(DX), Y15
+	VFMADD231PS Y12, Y15, Y6
+	VFMADD231PS Y13, Y15, Y7
+	VFMADD231PS Y14, Y15, Y8
+	VBROADCASTSS 12(DX), Y15
+	VFMADD231PS Y12, Y15, Y9
+	VFMADD231PS Y13, Y15, Y10
+	VFMADD231PS Y14, Y15, Y11
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -247,7 +299,8 @@ store:
 	MOVLQSX 8(BX), R10
 	LEAQ (AX)(R10*4), R10
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $12, convArgs_dstPixel(DI)
+	ADDQ $12, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y1, (R9)
@@ -269,8 +322,16 @@ store:
 	VMOVUPS Y9, (R8)
 	VMOVUPS Y10, (R9)
 	VMOVUPS Y11, (R10)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -278,12 +339,18 @@ store:
 TEXT ·conv4x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -295,6 +362,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	VBROADCASTSS 4(AX), Y2
@@ -307,7 +375,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -330,22 +398,22 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Y8
 	VMOVUPS (R9)(AX*4), Y9
 	VBROADCASTSS 0(DX), Y15
@@ -360,19 +428,55 @@ k:
 	VBROADCASTSS 12(DX), Y15
 	VFMADD231PS Y8, Y15, Y6
 	VFMADD231PS Y9, Y15, Y7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Y8
+	VMOVUPS (R9)(AX*4), Y9
+	VBROADCASTSS 0(DX)(SI*1), Y15
+	VFMADD231PS Y8, Y15, Y0
+	VFMADD231PS Y9, Y15, Y1
+	VBROADCASTSS 4(DX)(SI*1), Y15
+	VFMADD231PS Y8, Y15, Y2
+	VFMADD231PS Y9, Y15, Y3
+	VBROADCASTSS 8(DX)(SI*1), Y15
+	VFMADD231PS Y8, Y15, Y4
+	VFMADD231PS Y9, Y15, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y15
+	VFMADD231PS Y8, Y15, Y6
+	VFMADD231PS Y9, Y15, Y7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Y8
+	VMOVUPS (R9)(AX*4), Y9
+	VBROADCASTSS 0(DX), Y15
+	VFMADD231PS Y8, Y15, Y0
+	VFMADD231PS Y9, Y15, Y1
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS Y8, Y15, Y2
+	VFMADD231PS Y9, Y15, Y3
+	VBROADCASTSS 8(DX), Y15
+	VFMADD231PS Y8, Y15, Y4
+	VFMADD231PS Y9, Y15, Y5
+	VBROADCASTSS 12(DX), Y15
+	VFMADD231PS Y8, Y15, Y6
+	VFMADD231PS Y9, Y15, Y7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y1, (R9)
@@ -387,8 +491,16 @@ store:
 	ADDQ CX, R9
 	VMOVUPS Y6, (R8)
 	VMOVUPS Y7, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -396,12 +508,18 @@ store:
 TEXT ·conv4x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -409,6 +527,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VBROADCASTSS 4(AX), Y1
 	VBROADCASTSS 8(AX), Y2
@@ -417,7 +536,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -431,20 +550,20 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Y4
 	VBROADCASTSS 0(DX), Y15
 	VFMADD231PS Y4, Y15, Y0
@@ -454,17 +573,43 @@ k:
 	VFMADD231PS Y4, Y15, Y2
 	VBROADCASTSS 12(DX), Y15
 	VFMADD231PS Y4, Y15, Y3
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Y4
+	VBROADCASTSS 0(DX)(SI*1), Y15
+	VFMADD231PS Y4, Y15, Y0
+	VBROADCASTSS 4(DX)(SI*1), Y15
+	VFMADD231PS Y4, Y15, Y1
+	VBROADCASTSS 8(DX)(SI*1), Y15
+	VFMADD231PS Y4, Y15, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y15
+	VFMADD231PS Y4, Y15, Y3
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Y4
+	VBROADCASTSS 0(DX), Y15
+	VFMADD231PS Y4, Y15, Y0
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS Y4, Y15, Y1
+	VBROADCASTSS 8(DX), Y15
+	VFMADD231PS Y4, Y15, Y2
+	VBROADCASTSS 12(DX), Y15
+	VFMADD231PS Y4, Y15, Y3
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y1, (R8)
@@ -472,8 +617,16 @@ store:
 	VMOVUPS Y2, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y3, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -481,12 +634,18 @@ store:
 TEXT ·conv2x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -498,6 +657,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
@@ -510,7 +670,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -535,7 +695,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -544,17 +704,17 @@ started:
 	LEAQ (AX)(R10*4), R10
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
-	ADDQ $16, convArgs_xPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Y8
 	VMOVUPS (R9)(AX*4), Y9
 	VMOVUPS (R10)(AX*4), Y10
@@ -569,13 +729,48 @@ k:
 	VFMADD231PS Y9, Y15, Y5
 	VFMADD231PS Y10, Y15, Y6
 	VFMADD231PS Y11, Y15, Y7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Y8
+	VMOVUPS (R9)(AX*4), Y9
+	VMOVUPS (R10)(AX*4), Y10
+	VMOVUPS (R11)(AX*4), Y11
+	VBROADCASTSS 0(DX)(SI*1), Y15
+	VFMADD231PS Y8, Y15, Y0
+	VFMADD231PS Y9, Y15, Y1
+	VFMADD231PS Y10, Y15, Y2
+	VFMADD231PS Y11, Y15, Y3
+	VBROADCASTSS 4(DX)(SI*1), Y15
+	VFMADD231PS Y8, Y15, Y4
+	VFMADD231PS Y9, Y15, Y5
+	VFMADD231PS Y10, Y15, Y6
+	VFMADD231PS Y11, Y15, Y7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Y8
+	VMOVUPS (R9)(AX*4), Y9
+	VMOVUPS (R10)(AX*4), Y10
+	VMOVUPS (R11)(AX*4), Y11
+	VBROADCASTSS 0(DX), Y15
+	VFMADD231PS Y8, Y15, Y0
+	VFMADD231PS Y9, Y15, Y1
+	VFMADD231PS Y10, Y15, Y2
+	VFMADD231PS Y11, Y15, Y3
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS Y8, Y15, Y4
+	VFMADD231PS Y9, Y15, Y5
+	VFMADD231PS Y10, Y15, Y6
+	VFMADD231PS Y11, Y15, Y7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -585,7 +780,8 @@ store:
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $16, convArgs_dstPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y1, (R9)
@@ -598,8 +794,16 @@ store:
 	VMOVUPS Y5, (R9)
 	VMOVUPS Y6, (R10)
 	VMOVUPS Y7, (R11)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -607,12 +811,18 @@ store:
 TEXT ·conv2x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -620,6 +830,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	VBROADCASTSS 4(AX), Y2
@@ -628,7 +839,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -643,22 +854,22 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Y4
 	VMOVUPS (R9)(AX*4), Y5
 	VBROADCASTSS 0(DX), Y15
@@ -667,27 +878,59 @@ k:
 	VBROADCASTSS 4(DX), Y15
 	VFMADD231PS Y4, Y15, Y2
 	VFMADD231PS Y5, Y15, Y3
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Y4
+	VMOVUPS (R9)(AX*4), Y5
+	VBROADCASTSS 0(DX)(SI*1), Y15
+	VFMADD231PS Y4, Y15, Y0
+	VFMADD231PS Y5, Y15, Y1
+	VBROADCASTSS 4(DX)(SI*1), Y15
+	VFMADD231PS Y4, Y15, Y2
+	VFMADD231PS Y5, Y15, Y3
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Y4
+	VMOVUPS (R9)(AX*4), Y5
+	VBROADCASTSS 0(DX), Y15
+	VFMADD231PS Y4, Y15, Y0
+	VFMADD231PS Y5, Y15, Y1
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS Y4, Y15, Y2
+	VFMADD231PS Y5, Y15, Y3
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y1, (R9)
 	ADDQ CX, R9
 	VMOVUPS Y2, (R8)
 	VMOVUPS Y3, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -695,24 +938,31 @@ store:
 TEXT ·conv2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VBROADCASTSS 4(AX), Y1
 	JMP started
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -722,41 +972,67 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Y2
 	VBROADCASTSS 0(DX), Y15
 	VFMADD231PS Y2, Y15, Y0
 	VBROADCASTSS 4(DX), Y15
 	VFMADD231PS Y2, Y15, Y1
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Y2
+	VBROADCASTSS 0(DX)(SI*1), Y15
+	VFMADD231PS Y2, Y15, Y0
+	VBROADCASTSS 4(DX)(SI*1), Y15
+	VFMADD231PS Y2, Y15, Y1
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Y2
+	VBROADCASTSS 0(DX), Y15
+	VFMADD231PS Y2, Y15, Y0
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS Y2, Y15, Y1
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Y1, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -764,12 +1040,18 @@ store:
 TEXT ·conv1x8AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -781,6 +1063,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
@@ -793,7 +1076,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -822,7 +1105,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -839,17 +1122,17 @@ started:
 	LEAQ (AX)(R14*4), R14
 	MOVLQSX 28(BX), R15
 	LEAQ (AX)(R15*4), R15
-	ADDQ $32, convArgs_xPixel(DI)
+	ADDQ $32, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Y8
 	VFMADD231PS (R8)(AX*4), Y8, Y0
 	VFMADD231PS (R9)(AX*4), Y8, Y1
@@ -859,13 +1142,38 @@ k:
 	VFMADD231PS (R13)(AX*4), Y8, Y5
 	VFMADD231PS (R14)(AX*4), Y8, Y6
 	VFMADD231PS (R15)(AX*4), Y8, Y7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Y8
+	VFMADD231PS (R8)(AX*4), Y8, Y0
+	VFMADD231PS (R9)(AX*4), Y8, Y1
+	VFMADD231PS (R10)(AX*4), Y8, Y2
+	VFMADD231PS (R11)(AX*4), Y8, Y3
+	VFMADD231PS (R12)(AX*4), Y8, Y4
+	VFMADD231PS (R13)(AX*4), Y8, Y5
+	VFMADD231PS (R14)(AX*4), Y8, Y6
+	VFMADD231PS (R15)(AX*4), Y8, Y7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS (R8)(AX*4), Y8, Y0
+	VFMADD231PS (R9)(AX*4), Y8, Y1
+	VFMADD231PS (R10)(AX*4), Y8, Y2
+	VFMADD231PS (R11)(AX*4), Y8, Y3
+	VFMADD231PS (R12)(AX*4), Y8, Y4
+	VFMADD231PS (R13)(AX*4), Y8, Y5
+	VFMADD231PS (R14)(AX*4), Y8, Y6
+	VFMADD231PS (R15)(AX*4), Y8, Y7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -883,7 +1191,8 @@ store:
 	MOVLQSX 28(BX), R15
 	LEAQ (AX)(R15*4), R15
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $32, convArgs_dstPixel(DI)
+	ADDQ $32, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	VMOVUPS Y1, (R9)
 	VMOVUPS Y2, (R10)
@@ -892,8 +1201,16 @@ store:
 	VMOVUPS Y5, (R13)
 	VMOVUPS Y6, (R14)
 	VMOVUPS Y7, (R15)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -901,12 +1218,18 @@ store:
 TEXT ·conv1x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -914,6 +1237,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
@@ -922,7 +1246,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -939,7 +1263,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -948,29 +1272,46 @@ started:
 	LEAQ (AX)(R10*4), R10
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
-	ADDQ $16, convArgs_xPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Y4
 	VFMADD231PS (R8)(AX*4), Y4, Y0
 	VFMADD231PS (R9)(AX*4), Y4, Y1
 	VFMADD231PS (R10)(AX*4), Y4, Y2
 	VFMADD231PS (R11)(AX*4), Y4, Y3
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Y4
+	VFMADD231PS (R8)(AX*4), Y4, Y0
+	VFMADD231PS (R9)(AX*4), Y4, Y1
+	VFMADD231PS (R10)(AX*4), Y4, Y2
+	VFMADD231PS (R11)(AX*4), Y4, Y3
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS (R8)(AX*4), Y4, Y0
+	VFMADD231PS (R9)(AX*4), Y4, Y1
+	VFMADD231PS (R10)(AX*4), Y4, Y2
+	VFMADD231PS (R11)(AX*4), Y4, Y3
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -980,13 +1321,22 @@ store:
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $16, convArgs_dstPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	VMOVUPS Y1, (R9)
 	VMOVUPS Y2, (R10)
 	VMOVUPS Y3, (R11)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -994,24 +1344,31 @@ store:
 TEXT ·conv1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	VMOVAPS Y0, Y1
 	JMP started
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1022,42 +1379,64 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Y2
 	VFMADD231PS (R8)(AX*4), Y2, Y0
 	VFMADD231PS (R9)(AX*4), Y2, Y1
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Y2
+	VFMADD231PS (R8)(AX*4), Y2, Y0
+	VFMADD231PS (R9)(AX*4), Y2, Y1
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Y2
+	VFMADD231PS (R8)(AX*4), Y2, Y0
+	VFMADD231PS (R9)(AX*4), Y2, Y1
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
 	VMOVUPS Y1, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1065,22 +1444,29 @@ store:
 TEXT ·conv1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Y0, Y0, Y0
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Y0
 	JMP started
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -1088,36 +1474,56 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Y1
 	VFMADD231PS (R8)(AX*4), Y1, Y0
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Y1
+	VFMADD231PS (R8)(AX*4), Y1, Y0
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Y1
+	VFMADD231PS (R8)(AX*4), Y1, Y0
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Y0, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 

@@ -207,12 +207,18 @@ GLOBL twoAVX512<>(SB), RODATA|NOPTR, $64
 TEXT ·conv8x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -240,6 +246,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -268,7 +275,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -324,24 +331,24 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVLQSX 8(BX), R10
 	LEAQ (AX)(R10*4), R10
-	ADDQ $12, convArgs_xPixel(DI)
+	ADDQ $12, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z24
 	VMOVUPS (R9)(AX*4), Z25
 	VMOVUPS (R10)(AX*4), Z26
@@ -377,13 +384,90 @@ k:
 	VFMADD231PS Z24, Z31, Z21
 	VFMADD231PS Z25, Z31, Z22
 	VFMADD231PS Z26, Z31, Z23
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z24
+	VMOVUPS (R9)(AX*4), Z25
+	VMOVUPS (R10)(AX*4), Z26
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z0
+	VFMADD231PS Z25, Z31, Z1
+	VFMADD231PS Z26, Z31, Z2
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z3
+	VFMADD231PS Z25, Z31, Z4
+	VFMADD231PS Z26, Z31, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z6
+	VFMADD231PS Z25, Z31, Z7
+	VFMADD231PS Z26, Z31, Z8
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z9
+	VFMADD231PS Z25, Z31, Z10
+	VFMADD231PS Z26, Z31, Z11
+	VBROADCASTSS 16(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z12
+	VFMADD231PS Z25, Z31, Z13
+	VFMADD231PS Z26, Z31, Z14
+	VBROADCASTSS 20(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z15
+	VFMADD231PS Z25, Z31, Z16
+	VFMADD231PS Z26, Z31, Z17
+	VBROADCASTSS 24(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z18
+	VFMADD231PS Z25, Z31, Z19
+	VFMADD231PS Z26, Z31, Z20
+	VBROADCASTSS 28(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z21
+	VFMADD231PS Z25, Z31, Z22
+	VFMADD231PS Z26, Z31, Z23
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z24
+	VMOVUPS (R9)(AX*4), Z25
+	VMOVUPS (R10)(AX*4), Z26
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z24, Z31, Z0
+	VFMADD231PS Z25, Z31, Z1
+	VFMADD231PS Z26, Z31, Z2
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z24, Z31, Z3
+	VFMADD231PS Z25, Z31, Z4
+	VFMADD231PS Z26, Z31, Z5
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z24, Z31, Z6
+	VFMADD231PS Z25, Z31, Z7
+	VFMADD231PS Z26, Z31, Z8
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z24, Z31, Z9
+	VFMADD231PS Z25, Z31, Z10
+	VFMADD231PS Z26, Z31, Z11
+	VBROADCASTSS 16(DX), Z31
+	VFMADD231PS Z24, Z31, Z12
+	VFMADD231PS Z25, Z31, Z13
+	VFMADD231PS Z26, Z31, Z14
+	VBROADCASTSS 20(DX), Z31
+	VFMADD231PS Z24, Z31, Z15
+	VFMADD231PS Z25, Z31, Z16
+	VFMADD231PS Z26, Z31, Z17
+	VBROADCASTSS 24(DX), Z31
+	VFMADD231PS Z24, Z31, Z18
+	VFMADD231PS Z25, Z31, Z19
+	VFMADD231PS Z26, Z31, Z20
+	VBROADCASTSS 28(DX), Z31
+	VFMADD231PS Z24, Z31, Z21
+	VFMADD231PS Z25, Z31, Z22
+	VFMADD231PS Z26, Z31, Z23
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -391,7 +475,8 @@ store:
 	MOVLQSX 8(BX), R10
 	LEAQ (AX)(R10*4), R10
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $12, convArgs_dstPixel(DI)
+	ADDQ $12, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -437,8 +522,16 @@ store:
 	VMOVUPS Z21, (R8)
 	VMOVUPS Z22, (R9)
 	VMOVUPS Z23, (R10)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -446,12 +539,18 @@ store:
 TEXT ·conv8x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -471,6 +570,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VBROADCASTSS 4(AX), Z2
@@ -491,7 +591,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -530,22 +630,22 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z16
 	VMOVUPS (R9)(AX*4), Z17
 	VBROADCASTSS 0(DX), Z31
@@ -572,19 +672,79 @@ k:
 	VBROADCASTSS 28(DX), Z31
 	VFMADD231PS Z16, Z31, Z14
 	VFMADD231PS Z17, Z31, Z15
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z16
+	VMOVUPS (R9)(AX*4), Z17
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z0
+	VFMADD231PS Z17, Z31, Z1
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z2
+	VFMADD231PS Z17, Z31, Z3
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z4
+	VFMADD231PS Z17, Z31, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z6
+	VFMADD231PS Z17, Z31, Z7
+	VBROADCASTSS 16(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z8
+	VFMADD231PS Z17, Z31, Z9
+	VBROADCASTSS 20(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z10
+	VFMADD231PS Z17, Z31, Z11
+	VBROADCASTSS 24(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z12
+	VFMADD231PS Z17, Z31, Z13
+	VBROADCASTSS 28(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z14
+	VFMADD231PS Z17, Z31, Z15
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z16
+	VMOVUPS (R9)(AX*4), Z17
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z16, Z31, Z0
+	VFMADD231PS Z17, Z31, Z1
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z16, Z31, Z2
+	VFMADD231PS Z17, Z31, Z3
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z16, Z31, Z4
+	VFMADD231PS Z17, Z31, Z5
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z16, Z31, Z6
+	VFMADD231PS Z17, Z31, Z7
+	VBROADCASTSS 16(DX), Z31
+	VFMADD231PS Z16, Z31, Z8
+	VFMADD231PS Z17, Z31, Z9
+	VBROADCASTSS 20(DX), Z31
+	VFMADD231PS Z16, Z31, Z10
+	VFMADD231PS Z17, Z31, Z11
+	VBROADCASTSS 24(DX), Z31
+	VFMADD231PS Z16, Z31, Z12
+	VFMADD231PS Z17, Z31, Z13
+	VBROADCASTSS 28(DX), Z31
+	VFMADD231PS Z16, Z31, Z14
+	VFMADD231PS Z17, Z31, Z15
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -615,8 +775,16 @@ store:
 	ADDQ CX, R9
 	VMOVUPS Z14, (R8)
 	VMOVUPS Z15, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -624,12 +792,18 @@ store:
 TEXT ·conv8x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -641,6 +815,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VBROADCASTSS 4(AX), Z1
 	VBROADCASTSS 8(AX), Z2
@@ -653,7 +828,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -675,20 +850,20 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z8
 	VBROADCASTSS 0(DX), Z31
 	VFMADD231PS Z8, Z31, Z0
@@ -706,17 +881,59 @@ k:
 	VFMADD231PS Z8, Z31, Z6
 	VBROADCASTSS 28(DX), Z31
 	VFMADD231PS Z8, Z31, Z7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z8
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z0
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z1
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z2
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z3
+	VBROADCASTSS 16(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z4
+	VBROADCASTSS 20(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z5
+	VBROADCASTSS 24(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z6
+	VBROADCASTSS 28(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z8
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z8, Z31, Z0
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z8, Z31, Z1
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z8, Z31, Z2
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z8, Z31, Z3
+	VBROADCASTSS 16(DX), Z31
+	VFMADD231PS Z8, Z31, Z4
+	VBROADCASTSS 20(DX), Z31
+	VFMADD231PS Z8, Z31, Z5
+	VBROADCASTSS 24(DX), Z31
+	VFMADD231PS Z8, Z31, Z6
+	VBROADCASTSS 28(DX), Z31
+	VFMADD231PS Z8, Z31, Z7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R8)
@@ -732,8 +949,16 @@ store:
 	VMOVUPS Z6, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z7, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -741,12 +966,18 @@ store:
 TEXT ·conv4x6AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -774,6 +1005,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -802,7 +1034,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -861,7 +1093,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -874,17 +1106,17 @@ started:
 	LEAQ (AX)(R12*4), R12
 	MOVLQSX 20(BX), R13
 	LEAQ (AX)(R13*4), R13
-	ADDQ $24, convArgs_xPixel(DI)
+	ADDQ $24, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z24
 	VMOVUPS (R9)(AX*4), Z25
 	VMOVUPS (R10)(AX*4), Z26
@@ -919,13 +1151,88 @@ k:
 	VFMADD231PS Z27, Z31, Z21
 	VFMADD231PS Z28, Z31, Z22
 	VFMADD231PS Z29, Z31, Z23
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z24
+	VMOVUPS (R9)(AX*4), Z25
+	VMOVUPS (R10)(AX*4), Z26
+	VMOVUPS (R11)(AX*4), Z27
+	VMOVUPS (R12)(AX*4), Z28
+	VMOVUPS (R13)(AX*4), Z29
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z0
+	VFMADD231PS Z25, Z31, Z1
+	VFMADD231PS Z26, Z31, Z2
+	VFMADD231PS Z27, Z31, Z3
+	VFMADD231PS Z28, Z31, Z4
+	VFMADD231PS Z29, Z31, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z6
+	VFMADD231PS Z25, Z31, Z7
+	VFMADD231PS Z26, Z31, Z8
+	VFMADD231PS Z27, Z31, Z9
+	VFMADD231PS Z28, Z31, Z10
+	VFMADD231PS Z29, Z31, Z11
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z12
+	VFMADD231PS Z25, Z31, Z13
+	VFMADD231PS Z26, Z31, Z14
+	VFMADD231PS Z27, Z31, Z15
+	VFMADD231PS Z28, Z31, Z16
+	VFMADD231PS Z29, Z31, Z17
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z24, Z31, Z18
+	VFMADD231PS Z25, Z31, Z19
+	VFMADD231PS Z26, Z31, Z20
+	VFMADD231PS Z27, Z31, Z21
+	VFMADD231PS Z28, Z31, Z22
+	VFMADD231PS Z29, Z31, Z23
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z24
+	VMOVUPS (R9)(AX*4), Z25
+	VMOVUPS (R10)(AX*4), Z26
+	VMOVUPS (R11)(AX*4), Z27
+	VMOVUPS (R12)(AX*4), Z28
+	VMOVUPS (R13)(AX*4), Z29
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z24, Z31, Z0
+	VFMADD231PS Z25, Z31, Z1
+	VFMADD231PS Z26, Z31, Z2
+	VFMADD231PS Z27, Z31, Z3
+	VFMADD231PS Z28, Z31, Z4
+	VFMADD231PS Z29, Z31, Z5
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z24, Z31, Z6
+	VFMADD231PS Z25, Z31, Z7
+	VFMADD231PS Z26, Z31, Z8
+	VFMADD231PS Z27, Z31, Z9
+	VFMADD231PS Z28, Z31, Z10
+	VFMADD231PS Z29, Z31, Z11
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z24, Z31, Z12
+	VFMADD231PS Z25, Z31, Z13
+	VFMADD231PS Z26, Z31, Z14
+	VFMADD231PS Z27, Z31, Z15
+	VFMADD231PS Z28, Z31, Z16
+	VFMADD231PS Z29, Z31, Z17
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z24, Z31, Z18
+	VFMADD231PS Z25, Z31, Z19
+	VFMADD231PS Z26, Z31, Z20
+	VFMADD231PS Z27, Z31, Z21
+	VFMADD231PS Z28, Z31, Z22
+	VFMADD231PS Z29, Z31, Z23
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -939,7 +1246,8 @@ store:
 	MOVLQSX 20(BX), R13
 	LEAQ (AX)(R13*4), R13
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $24, convArgs_dstPixel(DI)
+	ADDQ $24, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -982,8 +1290,16 @@ store:
 	VMOVUPS Z21, (R11)
 	VMOVUPS Z22, (R12)
 	VMOVUPS Z23, (R13)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -991,12 +1307,18 @@ store:
 TEXT ·conv4x3AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1012,6 +1334,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -1028,7 +1351,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1060,24 +1383,24 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVLQSX 8(BX), R10
 	LEAQ (AX)(R10*4), R10
-	ADDQ $12, convArgs_xPixel(DI)
+	ADDQ $12, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z12
 	VMOVUPS (R9)(AX*4), Z13
 	VMOVUPS (R10)(AX*4), Z14
@@ -1097,13 +1420,58 @@ k:
 	VFMADD231PS Z12, Z31, Z9
 	VFMADD231PS Z13, Z31, Z10
 	VFMADD231PS Z14, Z31, Z11
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z12
+	VMOVUPS (R9)(AX*4), Z13
+	VMOVUPS (R10)(AX*4), Z14
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z12, Z31, Z0
+	VFMADD231PS Z13, Z31, Z1
+	VFMADD231PS Z14, Z31, Z2
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z12, Z31, Z3
+	VFMADD231PS Z13, Z31, Z4
+	VFMADD231PS Z14, Z31, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z12, Z31, Z6
+	VFMADD231PS Z13, Z31, Z7
+	VFMADD231PS Z14, Z31, Z8
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z12, Z31, Z9
+	VFMADD231PS Z13, Z31, Z10
+	VFMADD231PS Z14, Z31, Z11
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z12
+	VMOVUPS (R9)(AX*4), Z13
+	VMOVUPS (R10)(AX*4), Z14
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z12, Z31, Z0
+	VFMADD231PS Z13, Z31, Z1
+	VFMADD231PS Z14, Z31, Z2
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z12, Z31, Z3
+	VFMADD231PS Z13, Z31, Z4
+	VFMADD231PS Z14, Z31, Z5
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z12, Z31, Z6
+	VFMADD231PS Z13, Z31, Z7
+	VFMADD231PS Z14, Z31, Z8
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z12, Z31, Z9
+	VFMADD231PS Z13, Z31, Z10
+	VFMADD231PS Z14, Z31, Z11
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1111,7 +1479,8 @@ store:
 	MOVLQSX 8(BX), R10
 	LEAQ (AX)(R10*4), R10
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $12, convArgs_dstPixel(DI)
+	ADDQ $12, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -1133,8 +1502,16 @@ store:
 	VMOVUPS Z9, (R8)
 	VMOVUPS Z10, (R9)
 	VMOVUPS Z11, (R10)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1142,12 +1519,18 @@ store:
 TEXT ·conv4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1159,6 +1542,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VBROADCASTSS 4(AX), Z2
@@ -1171,7 +1555,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1194,22 +1578,22 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z8
 	VMOVUPS (R9)(AX*4), Z9
 	VBROADCASTSS 0(DX), Z31
@@ -1224,19 +1608,55 @@ k:
 	VBROADCASTSS 12(DX), Z31
 	VFMADD231PS Z8, Z31, Z6
 	VFMADD231PS Z9, Z31, Z7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z8
+	VMOVUPS (R9)(AX*4), Z9
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z0
+	VFMADD231PS Z9, Z31, Z1
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z2
+	VFMADD231PS Z9, Z31, Z3
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z4
+	VFMADD231PS Z9, Z31, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z6
+	VFMADD231PS Z9, Z31, Z7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z8
+	VMOVUPS (R9)(AX*4), Z9
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z8, Z31, Z0
+	VFMADD231PS Z9, Z31, Z1
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z8, Z31, Z2
+	VFMADD231PS Z9, Z31, Z3
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z8, Z31, Z4
+	VFMADD231PS Z9, Z31, Z5
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z8, Z31, Z6
+	VFMADD231PS Z9, Z31, Z7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -1251,8 +1671,16 @@ store:
 	ADDQ CX, R9
 	VMOVUPS Z6, (R8)
 	VMOVUPS Z7, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1260,12 +1688,18 @@ store:
 TEXT ·conv4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1273,6 +1707,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VBROADCASTSS 4(AX), Z1
 	VBROADCASTSS 8(AX), Z2
@@ -1281,7 +1716,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -1295,20 +1730,20 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z4
 	VBROADCASTSS 0(DX), Z31
 	VFMADD231PS Z4, Z31, Z0
@@ -1318,17 +1753,43 @@ k:
 	VFMADD231PS Z4, Z31, Z2
 	VBROADCASTSS 12(DX), Z31
 	VFMADD231PS Z4, Z31, Z3
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z4
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z4, Z31, Z0
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z4, Z31, Z1
+	VBROADCASTSS 8(DX)(SI*1), Z31
+	VFMADD231PS Z4, Z31, Z2
+	VBROADCASTSS 12(DX)(SI*1), Z31
+	VFMADD231PS Z4, Z31, Z3
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z4
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z4, Z31, Z0
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z4, Z31, Z1
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS Z4, Z31, Z2
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS Z4, Z31, Z3
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R8)
@@ -1336,8 +1797,16 @@ store:
 	VMOVUPS Z2, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z3, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1345,12 +1814,18 @@ store:
 TEXT ·conv2x8AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1370,6 +1845,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -1390,7 +1866,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1435,7 +1911,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1452,17 +1928,17 @@ started:
 	LEAQ (AX)(R14*4), R14
 	MOVLQSX 28(BX), R15
 	LEAQ (AX)(R15*4), R15
-	ADDQ $32, convArgs_xPixel(DI)
+	ADDQ $32, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z16
 	VMOVUPS (R9)(AX*4), Z17
 	VMOVUPS (R10)(AX*4), Z18
@@ -1489,13 +1965,72 @@ k:
 	VFMADD231PS Z21, Z31, Z13
 	VFMADD231PS Z22, Z31, Z14
 	VFMADD231PS Z23, Z31, Z15
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z16
+	VMOVUPS (R9)(AX*4), Z17
+	VMOVUPS (R10)(AX*4), Z18
+	VMOVUPS (R11)(AX*4), Z19
+	VMOVUPS (R12)(AX*4), Z20
+	VMOVUPS (R13)(AX*4), Z21
+	VMOVUPS (R14)(AX*4), Z22
+	VMOVUPS (R15)(AX*4), Z23
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z0
+	VFMADD231PS Z17, Z31, Z1
+	VFMADD231PS Z18, Z31, Z2
+	VFMADD231PS Z19, Z31, Z3
+	VFMADD231PS Z20, Z31, Z4
+	VFMADD231PS Z21, Z31, Z5
+	VFMADD231PS Z22, Z31, Z6
+	VFMADD231PS Z23, Z31, Z7
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z16, Z31, Z8
+	VFMADD231PS Z17, Z31, Z9
+	VFMADD231PS Z18, Z31, Z10
+	VFMADD231PS Z19, Z31, Z11
+	VFMADD231PS Z20, Z31, Z12
+	VFMADD231PS Z21, Z31, Z13
+	VFMADD231PS Z22, Z31, Z14
+	VFMADD231PS Z23, Z31, Z15
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z16
+	VMOVUPS (R9)(AX*4), Z17
+	VMOVUPS (R10)(AX*4), Z18
+	VMOVUPS (R11)(AX*4), Z19
+	VMOVUPS (R12)(AX*4), Z20
+	VMOVUPS (R13)(AX*4), Z21
+	VMOVUPS (R14)(AX*4), Z22
+	VMOVUPS (R15)(AX*4), Z23
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z16, Z31, Z0
+	VFMADD231PS Z17, Z31, Z1
+	VFMADD231PS Z18, Z31, Z2
+	VFMADD231PS Z19, Z31, Z3
+	VFMADD231PS Z20, Z31, Z4
+	VFMADD231PS Z21, Z31, Z5
+	VFMADD231PS Z22, Z31, Z6
+	VFMADD231PS Z23, Z31, Z7
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z16, Z31, Z8
+	VFMADD231PS Z17, Z31, Z9
+	VFMADD231PS Z18, Z31, Z10
+	VFMADD231PS Z19, Z31, Z11
+	VFMADD231PS Z20, Z31, Z12
+	VFMADD231PS Z21, Z31, Z13
+	VFMADD231PS Z22, Z31, Z14
+	VFMADD231PS Z23, Z31, Z15
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1513,7 +2048,8 @@ store:
 	MOVLQSX 28(BX), R15
 	LEAQ (AX)(R15*4), R15
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $32, convArgs_dstPixel(DI)
+	ADDQ $32, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -1538,8 +2074,16 @@ store:
 	VMOVUPS Z13, (R13)
 	VMOVUPS Z14, (R14)
 	VMOVUPS Z15, (R15)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1547,12 +2091,18 @@ store:
 TEXT ·conv2x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1564,6 +2114,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -1576,7 +2127,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1601,7 +2152,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1610,17 +2161,17 @@ started:
 	LEAQ (AX)(R10*4), R10
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
-	ADDQ $16, convArgs_xPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z8
 	VMOVUPS (R9)(AX*4), Z9
 	VMOVUPS (R10)(AX*4), Z10
@@ -1635,13 +2186,48 @@ k:
 	VFMADD231PS Z9, Z31, Z5
 	VFMADD231PS Z10, Z31, Z6
 	VFMADD231PS Z11, Z31, Z7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z8
+	VMOVUPS (R9)(AX*4), Z9
+	VMOVUPS (R10)(AX*4), Z10
+	VMOVUPS (R11)(AX*4), Z11
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z0
+	VFMADD231PS Z9, Z31, Z1
+	VFMADD231PS Z10, Z31, Z2
+	VFMADD231PS Z11, Z31, Z3
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z8, Z31, Z4
+	VFMADD231PS Z9, Z31, Z5
+	VFMADD231PS Z10, Z31, Z6
+	VFMADD231PS Z11, Z31, Z7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z8
+	VMOVUPS (R9)(AX*4), Z9
+	VMOVUPS (R10)(AX*4), Z10
+	VMOVUPS (R11)(AX*4), Z11
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z8, Z31, Z0
+	VFMADD231PS Z9, Z31, Z1
+	VFMADD231PS Z10, Z31, Z2
+	VFMADD231PS Z11, Z31, Z3
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z8, Z31, Z4
+	VFMADD231PS Z9, Z31, Z5
+	VFMADD231PS Z10, Z31, Z6
+	VFMADD231PS Z11, Z31, Z7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1651,7 +2237,8 @@ store:
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $16, convArgs_dstPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
@@ -1664,8 +2251,16 @@ store:
 	VMOVUPS Z5, (R9)
 	VMOVUPS Z6, (R10)
 	VMOVUPS Z7, (R11)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1673,12 +2268,18 @@ store:
 TEXT ·conv2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1686,6 +2287,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VBROADCASTSS 4(AX), Z2
@@ -1694,7 +2296,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1709,22 +2311,22 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z4
 	VMOVUPS (R9)(AX*4), Z5
 	VBROADCASTSS 0(DX), Z31
@@ -1733,27 +2335,59 @@ k:
 	VBROADCASTSS 4(DX), Z31
 	VFMADD231PS Z4, Z31, Z2
 	VFMADD231PS Z5, Z31, Z3
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z4
+	VMOVUPS (R9)(AX*4), Z5
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z4, Z31, Z0
+	VFMADD231PS Z5, Z31, Z1
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z4, Z31, Z2
+	VFMADD231PS Z5, Z31, Z3
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z4
+	VMOVUPS (R9)(AX*4), Z5
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z4, Z31, Z0
+	VFMADD231PS Z5, Z31, Z1
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z4, Z31, Z2
+	VFMADD231PS Z5, Z31, Z3
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R9)
 	ADDQ CX, R9
 	VMOVUPS Z2, (R8)
 	VMOVUPS Z3, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1761,24 +2395,31 @@ store:
 TEXT ·conv2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VBROADCASTSS 4(AX), Z1
 	JMP started
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -1788,41 +2429,67 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VMOVUPS (R8)(AX*4), Z2
 	VBROADCASTSS 0(DX), Z31
 	VFMADD231PS Z2, Z31, Z0
 	VBROADCASTSS 4(DX), Z31
 	VFMADD231PS Z2, Z31, Z1
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VMOVUPS (R8)(AX*4), Z2
+	VBROADCASTSS 0(DX)(SI*1), Z31
+	VFMADD231PS Z2, Z31, Z0
+	VBROADCASTSS 4(DX)(SI*1), Z31
+	VFMADD231PS Z2, Z31, Z1
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VMOVUPS (R8)(AX*4), Z2
+	VBROADCASTSS 0(DX), Z31
+	VFMADD231PS Z2, Z31, Z0
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS Z2, Z31, Z1
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	ADDQ CX, R8
 	VMOVUPS Z1, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1830,12 +2497,18 @@ store:
 TEXT ·conv1x8AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1847,6 +2520,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -1859,7 +2533,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1888,7 +2562,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1905,17 +2579,17 @@ started:
 	LEAQ (AX)(R14*4), R14
 	MOVLQSX 28(BX), R15
 	LEAQ (AX)(R15*4), R15
-	ADDQ $32, convArgs_xPixel(DI)
+	ADDQ $32, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Z8
 	VFMADD231PS (R8)(AX*4), Z8, Z0
 	VFMADD231PS (R9)(AX*4), Z8, Z1
@@ -1925,13 +2599,38 @@ k:
 	VFMADD231PS (R13)(AX*4), Z8, Z5
 	VFMADD231PS (R14)(AX*4), Z8, Z6
 	VFMADD231PS (R15)(AX*4), Z8, Z7
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Z8
+	VFMADD231PS (R8)(AX*4), Z8, Z0
+	VFMADD231PS (R9)(AX*4), Z8, Z1
+	VFMADD231PS (R10)(AX*4), Z8, Z2
+	VFMADD231PS (R11)(AX*4), Z8, Z3
+	VFMADD231PS (R12)(AX*4), Z8, Z4
+	VFMADD231PS (R13)(AX*4), Z8, Z5
+	VFMADD231PS (R14)(AX*4), Z8, Z6
+	VFMADD231PS (R15)(AX*4), Z8, Z7
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS (R8)(AX*4), Z8, Z0
+	VFMADD231PS (R9)(AX*4), Z8, Z1
+	VFMADD231PS (R10)(AX*4), Z8, Z2
+	VFMADD231PS (R11)(AX*4), Z8, Z3
+	VFMADD231PS (R12)(AX*4), Z8, Z4
+	VFMADD231PS (R13)(AX*4), Z8, Z5
+	VFMADD231PS (R14)(AX*4), Z8, Z6
+	VFMADD231PS (R15)(AX*4), Z8, Z7
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -1949,7 +2648,8 @@ store:
 	MOVLQSX 28(BX), R15
 	LEAQ (AX)(R15*4), R15
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $32, convArgs_dstPixel(DI)
+	ADDQ $32, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	VMOVUPS Z1, (R9)
 	VMOVUPS Z2, (R10)
@@ -1958,8 +2658,16 @@ store:
 	VMOVUPS Z5, (R13)
 	VMOVUPS Z6, (R14)
 	VMOVUPS Z7, (R15)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -1967,12 +2675,18 @@ store:
 TEXT ·conv1x4AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1980,6 +2694,7 @@ block:
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	VMOVAPS Z0, Z2
@@ -1988,7 +2703,7 @@ bias:
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -2005,7 +2720,7 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -2014,29 +2729,46 @@ started:
 	LEAQ (AX)(R10*4), R10
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
-	ADDQ $16, convArgs_xPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Z4
 	VFMADD231PS (R8)(AX*4), Z4, Z0
 	VFMADD231PS (R9)(AX*4), Z4, Z1
 	VFMADD231PS (R10)(AX*4), Z4, Z2
 	VFMADD231PS (R11)(AX*4), Z4, Z3
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Z4
+	VFMADD231PS (R8)(AX*4), Z4, Z0
+	VFMADD231PS (R9)(AX*4), Z4, Z1
+	VFMADD231PS (R10)(AX*4), Z4, Z2
+	VFMADD231PS (R11)(AX*4), Z4, Z3
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS (R8)(AX*4), Z4, Z0
+	VFMADD231PS (R9)(AX*4), Z4, Z1
+	VFMADD231PS (R10)(AX*4), Z4, Z2
+	VFMADD231PS (R11)(AX*4), Z4, Z3
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -2046,13 +2778,22 @@ store:
 	MOVLQSX 12(BX), R11
 	LEAQ (AX)(R11*4), R11
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $16, convArgs_dstPixel(DI)
+	ADDQ $16, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	VMOVUPS Z1, (R9)
 	VMOVUPS Z2, (R10)
 	VMOVUPS Z3, (R11)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -2060,24 +2801,31 @@ store:
 TEXT ·conv1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	VMOVAPS Z0, Z1
 	JMP started
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
@@ -2088,42 +2836,64 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
-	ADDQ $8, convArgs_xPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Z2
 	VFMADD231PS (R8)(AX*4), Z2, Z0
 	VFMADD231PS (R9)(AX*4), Z2, Z1
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Z2
+	VFMADD231PS (R8)(AX*4), Z2, Z0
+	VFMADD231PS (R9)(AX*4), Z2, Z1
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Z2
+	VFMADD231PS (R8)(AX*4), Z2, Z0
+	VFMADD231PS (R9)(AX*4), Z2, Z1
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVLQSX 4(BX), R9
 	LEAQ (AX)(R9*4), R9
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $8, convArgs_dstPixel(DI)
+	ADDQ $8, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
 	VMOVUPS Z1, (R9)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 
@@ -2131,22 +2901,29 @@ store:
 TEXT ·conv1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 
+group:
+	MOVQ convArgs_xPlace(DI), BX
+	MOVQ convArgs_dstPlace(DI), CX
+	MOVQ convArgs_blocks(DI), DX
+	MOVQ BX, convArgs_xNext(DI)
+	MOVQ CX, convArgs_dstNext(DI)
+	MOVQ DX, convArgs_left(DI)
+
 block:
-	CMPQ convArgs_accumulate(DI), $0
-	JNE load
-	MOVQ convArgs_bias(DI), AX
-	TESTQ AX, AX
-	JNZ bias
+	CMPQ convArgs_start(DI), $1
+	JEQ bias
+	JGT load
 	VXORPS Z0, Z0, Z0
 	JMP started
 
 bias:
+	MOVQ convArgs_bias(DI), AX
 	VBROADCASTSS 0(AX), Z0
 	JMP started
 
 load:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
@@ -2154,36 +2931,56 @@ load:
 
 started:
 	MOVQ convArgs_x(DI), AX
-	MOVQ convArgs_xPixel(DI), BX
+	MOVQ convArgs_xNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
-	ADDQ $4, convArgs_xPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_xNext(DI)
 	MOVQ convArgs_k(DI), BX
 	MOVQ convArgs_kLen(DI), CX
 	MOVQ convArgs_w(DI), DX
 	MOVQ convArgs_wStep(DI), SI
-	TESTQ CX, CX
-	JZ store
+	SUBQ $2, CX
+	JLT last
 
 k:
-	MOVLQSX (BX), AX
-	ADDQ $4, BX
+	MOVLQSX 0(BX), AX
 	VBROADCASTSS (DX), Z1
 	VFMADD231PS (R8)(AX*4), Z1, Z0
-	ADDQ SI, DX
-	DECQ CX
-	JNZ k
+	MOVLQSX 4(BX), AX
+	VBROADCASTSS (DX)(SI*1), Z1
+	VFMADD231PS (R8)(AX*4), Z1, Z0
+	ADDQ $8, BX
+	LEAQ (DX)(SI*2), DX
+	SUBQ $2, CX
+	JGE k
+
+last:
+	INCQ CX
+	JNZ store
+	MOVLQSX 0(BX), AX
+	VBROADCASTSS (DX), Z1
+	VFMADD231PS (R8)(AX*4), Z1, Z0
 
 store:
 	MOVQ convArgs_dst(DI), AX
-	MOVQ convArgs_dstPixel(DI), BX
+	MOVQ convArgs_dstNext(DI), BX
 	MOVLQSX 0(BX), R8
 	LEAQ (AX)(R8*4), R8
 	MOVQ convArgs_dstChan(DI), CX
-	ADDQ $4, convArgs_dstPixel(DI)
+	ADDQ $4, BX
+	MOVQ BX, convArgs_dstNext(DI)
 	VMOVUPS Z0, (R8)
-	DECQ convArgs_blocks(DI)
+	DECQ convArgs_left(DI)
 	JNZ block
+	MOVQ convArgs_wGroup(DI), AX
+	ADDQ AX, convArgs_w(DI)
+	MOVQ convArgs_dstGroup(DI), AX
+	ADDQ AX, convArgs_dst(DI)
+	MOVQ convArgs_biasGroup(DI), AX
+	ADDQ AX, convArgs_bias(DI)
+	DECQ convArgs_groups(DI)
+	JNZ group
 	VZEROUPPER
 	RET
 

@@ -16,60 +16,78 @@ func bestLevel() int {
 	return portable
 }
 
-// convArgs are the arguments of a convolution kernel: blocks of pixels for one
-// tile of output channels. The assembly advances xPixel, dstPixel and blocks.
-type convArgs struct {
-	dst, x, w, bias  *float32
-	k                *int32
-	kLen             int
-	xPixel, dstPixel *int32
-	blocks           int
-	dstChan, wStep   int // bytes
-	accumulate       int
+// placeLanes lists the lanes of a vector register on the levels of this machine.
+var placeLanes = [...]int{Lanes, Lanes / 2}
+
+func vectorLanes() int {
+	if active == avx2 {
+		return Lanes / 2
+	}
+	return Lanes
 }
 
-// pixelBlocks lists the blocks of pixels that the kernels of a tile of output
+// convArgs are the arguments of a convolution kernel: blocks of places for
+// groups of output channels. The assembly advances w, dst and bias, counts
+// groups down, and keeps its position in the last three.
+type convArgs struct {
+	dst, x, w, bias             *float32
+	k                           *int32
+	kLen                        int
+	xPlace, dstPlace            *int32
+	blocks, groups              int
+	dstChan, wStep              int // bytes
+	dstGroup, wGroup, biasGroup int // bytes
+	start                       int // of the sums: 0 zero, 1 bias, 2 dst
+	xNext, dstNext              *int32
+	left                        int
+}
+
+// blockPlaces lists the blocks of places that the kernels of a tile of output
 // channels offer, largest first.
-var pixelBlocks = [...]map[int][]int{
+var blockPlaces = [...][9][]int{
 	avx512: {8: {3, 2, 1}, 4: {6, 3, 2, 1}, 2: {8, 4, 2, 1}, 1: {8, 4, 2, 1}},
 	avx2:   {4: {3, 2, 1}, 2: {4, 2, 1}, 1: {8, 4, 2, 1}},
 }
 
-func (t *convTile) run(size int) {
+func (t *convTile) run(size, tiles int) {
 	switch active {
 	case avx512:
-		t.assembly(size, size, 0, 0)
+		t.assembly(size, tiles, size, 0)
 	case avx2:
 		part := min(size, 4) // of the tile's output channels
 		for o := 0; o < size; o += part {
-			t.assembly(size, part, o, 0)
-			t.assembly(size, part, o, Lanes/2)
+			t.assembly(size, tiles, part, o)
 		}
 	default:
-		t.portable(size)
+		t.portable(size, tiles)
 	}
 }
 
-// assembly computes output channels [o, o+part) of the tile, from a lane on.
-func (t *convTile) assembly(size, part, o, lane int) {
+// assembly computes output channels [o, o+part) of each tile.
+func (t *convTile) assembly(size, tiles, part, o int) {
+	a := convArgs{
+		x: &t.x[0], k: unsafe.SliceData(t.k), kLen: len(t.k),
+		dstChan: 4 * t.dstChan, wStep: 4 * size,
+		dstGroup: 4 * size * t.dstChan, wGroup: 4 * size * t.kAll,
+	}
 	done := 0
-	for _, n := range pixelBlocks[active][part] {
-		blocks := (len(t.xPixel) - done) / n
+	for _, n := range blockPlaces[active][part] {
+		left := len(t.xPlace) - done
+		blocks := left / n
+		if n == 3 && left%3 == 1 && blocks > 0 {
+			blocks-- // two blocks of 2 have more sums in flight than 3 and 1
+		}
 		if blocks == 0 {
 			continue
 		}
-		a := convArgs{
-			dst: &t.dst[o*t.dstChan+lane], x: &t.x[lane], w: &t.w[o],
-			k: unsafe.SliceData(t.k), kLen: len(t.k),
-			xPixel: &t.xPixel[done], dstPixel: &t.dstPixel[done], blocks: blocks,
-			dstChan: 4 * t.dstChan, wStep: 4 * size,
-		}
+		a.dst, a.w, a.groups = &t.dst[o*t.dstChan], unsafe.SliceData(t.w[o:]), tiles
 		if t.bias != nil {
-			a.bias = &t.bias[o]
+			a.bias, a.biasGroup, a.start = &t.bias[o], 4*size, 1
 		}
 		if t.accumulate {
-			a.accumulate = 1
+			a.start = 2
 		}
+		a.xPlace, a.dstPlace, a.blocks = &t.xPlace[done], &t.dstPlace[done], blocks
 		if active == avx512 {
 			convAVX512(part, n, &a)
 		} else {

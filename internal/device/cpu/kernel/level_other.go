@@ -4,7 +4,12 @@ package kernel
 
 func bestLevel() int { return portable }
 
-func (t *convTile) run(size int) { t.portable(size) }
+// placeLanes lists the lanes of a vector register on the levels of this machine.
+var placeLanes = [...]int{Lanes}
+
+func vectorLanes() int { return Lanes }
+
+func (t *convTile) run(size, tiles int) { t.portable(size, tiles) }
 
 func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) { s.portable(dst, a, b, accumulate) }
 

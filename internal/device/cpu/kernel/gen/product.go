@@ -22,8 +22,14 @@ func (t *target) product(o, n int) {
 	t.eachResult(o, n, func(i, j int, address string) { t.p("VMOVUPS %s, %s", address, acc(i, j)) })
 	t.label("started")
 
-	t.addresses("productArgs_a", "productArgs_aOffset", left)
-	t.addresses("productArgs_b", "productArgs_bOffset", right)
+	for _, f := range []struct {
+		name      string
+		registers []string
+	}{{"a", left}, {"b", right}} {
+		t.p("MOVQ productArgs_%s(DI), AX", f.name)
+		t.p("MOVQ productArgs_%sOffset(DI), DX", f.name)
+		t.addresses("AX", "DX", f.registers)
+	}
 	t.p("XORQ AX, AX")
 	t.p("XORQ DX, DX")
 	t.label("row")
@@ -53,16 +59,6 @@ func (t *target) product(o, n int) {
 
 	t.eachResult(o, n, func(i, j int, address string) { t.p("VMOVUPS %s, %s", acc(i, j), address) })
 	t.end()
-}
-
-// addresses adds int32 offsets in floats to a base.
-func (t *target) addresses(base, offsets string, registers []string) {
-	t.p("MOVQ %s(DI), AX", base)
-	t.p("MOVQ %s(DI), DX", offsets)
-	for i, r := range registers {
-		t.p("MOVLQSX %d(DX), %s", 4*i, r)
-		t.p("LEAQ (AX)(%s*4), %s", r, r)
-	}
 }
 
 // eachResult visits the tile's elements of dst. It uses AX, CX, DX and the
