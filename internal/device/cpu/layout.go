@@ -15,7 +15,8 @@ func (h halo) union(g halo) halo {
 }
 
 // layout is a value's place in the arena: planes [C][top+H+bottom][left+W+
-// right][16] from offset on. Strides are in floats.
+// right][16] from offset on, with a gap after each plane of some sizes. Strides
+// are in floats.
 type layout struct {
 	device.Shape
 	halo
@@ -27,6 +28,9 @@ func newLayout(s device.Shape, h halo) layout {
 	l := layout{Shape: s, halo: h}
 	l.row = (h.left + s.W + h.right) * lanes
 	l.plane = (h.top + s.H + h.bottom) * l.row
+	if l.plane%(8*lanes) == 0 {
+		l.plane += lanes // or a pixel's channels would share few sets of the caches
+	}
 	l.base = h.top*l.row + h.left*lanes
 	l.size = s.C * l.plane
 	return l

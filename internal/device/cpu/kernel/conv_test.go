@@ -124,7 +124,7 @@ func TestConvReference(t *testing.T) {
 					}
 				}
 			}
-			near(t, c.String(), sum, *got, 1e-5)
+			near(t, c.String(), sum, *got, 4e-5)
 		})
 	}
 }

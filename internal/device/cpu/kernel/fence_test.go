@@ -61,6 +61,7 @@ func (b buffer) chanStride() int {
 	}
 	return n
 }
+
 func (b buffer) base() int { return b.halo*b.rowStride() + b.halo*Lanes }
 
 func (b buffer) view() View {
