@@ -119,27 +119,68 @@ func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) {
 	if active == avx2 {
 		maxO, maxT = 3, 4
 	}
+	plane := s.joined()
 	eachPart(len(s.A), maxO, func(o, nO int) {
-		eachPart(len(s.B), maxT, func(t, nT int) {
+		plane.eachBlock(nO, func(p ProductSpec, aOff, bOff int) {
 			args := productArgs{
-				dst: &dst[0], a: &a[0], b: &b[0],
-				aOffset: &s.A[o], bOffset: &s.B[t], dstO: &s.DstO[o], dstT: &s.DstT[t],
-				rows: s.Rows, cols: s.Cols, aPix: 4 * s.APix, bPix: 4 * s.BPix,
-				aSkip: 4 * (s.ARow - s.Cols*s.APix), bSkip: 4 * (s.BRow - s.Cols*s.BPix),
+				rows: p.Rows, cols: p.Cols, aPix: 4 * p.APix, bPix: 4 * p.BPix,
+				aSkip: 4 * (p.ARow - p.Cols*p.APix), bSkip: 4 * (p.BRow - p.Cols*p.BPix),
 			}
-			if accumulate {
+			if accumulate || aOff+bOff > 0 {
 				args.accumulate = 1
 			}
-			if active == avx512 {
-				productAVX512(nO, nT, &args)
-				return
-			}
-			second := args
-			second.dst, second.a, second.b = &dst[Lanes/2], &a[Lanes/2], &b[Lanes/2]
-			productAVX2(nO, nT, &args)
-			productAVX2(nO, nT, &second)
+			eachPart(len(s.B), maxT, func(t, nT int) {
+				args := args
+				args.dst, args.a, args.b = &dst[0], &a[aOff], &b[bOff]
+				args.aOffset, args.bOffset, args.dstO, args.dstT = &s.A[o], &s.B[t], &s.DstO[o], &s.DstT[t]
+				if active == avx512 {
+					productAVX512(nO, nT, &args)
+					return
+				}
+				second := args
+				second.dst, second.a, second.b = upperHalf(args.dst), upperHalf(args.a), upperHalf(args.b)
+				productAVX2(nO, nT, &args)
+				productAVX2(nO, nT, &second)
+			})
 		})
 	})
+}
+
+// joined returns the plane of s as one row where its rows allow it.
+func (s *ProductSpec) joined() ProductSpec {
+	p := *s
+	if p.Cols == 1 {
+		p.APix, p.BPix = p.ARow, p.BRow
+	}
+	if p.Rows == 1 || p.Cols == 1 || p.ARow == p.Cols*p.APix && p.BRow == p.Cols*p.BPix {
+		p.Rows, p.Cols = 1, p.Rows*p.Cols
+		p.ARow, p.BRow = p.Cols*p.APix, p.Cols*p.BPix
+	}
+	return p
+}
+
+// eachBlock cuts the plane into blocks whose n left factors stay in the
+// first-level cache, for registers of less than a pixel, which read them twice.
+func (p ProductSpec) eachBlock(n int, f func(block ProductSpec, aOff, bOff int)) {
+	const firstLevel = 20 << 10 // bytes
+	if vectorLanes() == Lanes {
+		f(p, 0, 0)
+		return
+	}
+	pixels := firstLevel / (4 * Lanes * n)
+	block := p
+	if p.Rows == 1 {
+		for c := 0; c < p.Cols; c += pixels {
+			block.Cols = min(pixels, p.Cols-c)
+			f(block, c*p.APix, c*p.BPix)
+		}
+		return
+	}
+	rows := max(1, pixels/p.Cols)
+	for r := 0; r < p.Rows; r += rows {
+		block.Rows = min(rows, p.Rows-r)
+		f(block, r*p.ARow, r*p.BRow)
+	}
 }
 
 // eachPart cuts n into the fewest parts of at most limit, as equal as possible.
