@@ -617,6 +617,15 @@ func product3x3AVX2(a *productArgs)
 func product3x4AVX2(a *productArgs)
 
 //go:noescape
+func product4x1AVX2(a *productArgs)
+
+//go:noescape
+func product4x2AVX2(a *productArgs)
+
+//go:noescape
+func product4x3AVX2(a *productArgs)
+
+//go:noescape
 func copyAVX2(a *planeArgs)
 
 //go:noescape
@@ -858,6 +867,12 @@ func productAVX2(rows, cols int, a *productArgs) {
 		product3x3AVX2(a)
 	case [2]int{3, 4}:
 		product3x4AVX2(a)
+	case [2]int{4, 1}:
+		product4x1AVX2(a)
+	case [2]int{4, 2}:
+		product4x2AVX2(a)
+	case [2]int{4, 3}:
+		product4x3AVX2(a)
 	default:
 		panic("kernel: no assembly for this operation")
 	}

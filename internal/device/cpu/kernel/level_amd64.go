@@ -118,6 +118,9 @@ func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) {
 	maxO, maxT := 4, 6
 	if active == avx2 {
 		maxO, maxT = 3, 4
+		if len(s.A)%4 == 0 {
+			maxO, maxT = 4, 3
+		}
 	}
 	plane := s.joined()
 	eachPart(len(s.A), maxO, func(o, nO int) {

@@ -92,6 +92,26 @@ func TestLaneProductTiles(t *testing.T) {
 	}
 }
 
+// TestLaneProductLargePlanes covers planes of more than one block, in rows and
+// in one row.
+func TestLaneProductLargePlanes(t *testing.T) {
+	levels := fastLevels(t)
+	for i, c := range []struct{ o, rows, cols int }{{3, 15, 9}, {4, 5, 33}, {2, 1, 331}, {1, 700, 1}, {5, 2, 110}} {
+		for _, accumulate := range []bool{false, true} {
+			use(t, "portable")
+			want, _, a, b, s := weightGradient(c.o, 1, c.rows, c.cols, 1+i%2, uint64(i), normal)
+			LaneProduct(want, a.data, b.data, s, accumulate)
+			for _, level := range levels {
+				use(t, level)
+				got, check, a, b, s := weightGradient(c.o, 1, c.rows, c.cols, 1+i%2, uint64(i), normal)
+				LaneProduct(got, a.data, b.data, s, accumulate)
+				sameBits(t, fmt.Sprintf("%s, %+v, accumulate %v", level, c, accumulate), want, got)
+				check(t)
+			}
+		}
+	}
+}
+
 func TestLaneProductReference(t *testing.T) {
 	const o, channels, rows, cols, stride = 3, 2, 4, 5, 2
 	dst, _, a, b, s := weightGradient(o, channels, rows, cols, stride, 3, normal)

@@ -50,7 +50,9 @@ func (t *target) emit() {
 	}
 	for o := 1; o <= t.productO; o++ {
 		for n := 1; n <= t.productT; n++ {
-			t.product(o, n)
+			if o*n+min(o, n) < t.regs {
+				t.product(o, n)
+			}
 		}
 	}
 	t.planes()

@@ -9,8 +9,8 @@ func (t *target) product(o, n int) {
 	left := []string{"SI", "BX", "R14", "R15"}[:o]
 	right := []string{"R8", "R9", "R10", "R11", "R12", "R13"}[:n]
 	acc := func(i, j int) string { return t.v(i*n + j) }
-	a := func(i int) string { return t.v(o*n + i) }
-	b := t.v(o*n + o)
+	kept := func(i int) string { return t.v(o*n + i) } // the fewer factors
+	passing := t.v(o*n + min(o, n))
 
 	t.p("CMPQ productArgs_accumulate(DI), $0")
 	t.p("JNE load")
@@ -35,17 +35,29 @@ func (t *target) product(o, n int) {
 	t.label("row")
 	t.p("MOVQ productArgs_cols(DI), CX")
 	t.label("col")
-	for i, r := range left {
-		t.p("VMOVUPS (%s)(AX*1), %s", r, a(i))
-	}
-	for j, r := range right {
-		if o == 1 {
-			t.p("VFMADD231PS (%s)(DX*1), %s, %s", r, a(0), acc(0, j))
-			continue
+	if o <= n {
+		for i, r := range left {
+			t.p("VMOVUPS (%s)(AX*1), %s", r, kept(i))
 		}
-		t.p("VMOVUPS (%s)(DX*1), %s", r, b)
-		for i := range o {
-			t.p("VFMADD231PS %s, %s, %s", a(i), b, acc(i, j))
+		for j, r := range right {
+			if o == 1 {
+				t.p("VFMADD231PS (%s)(DX*1), %s, %s", r, kept(0), acc(0, j))
+				continue
+			}
+			t.p("VMOVUPS (%s)(DX*1), %s", r, passing)
+			for i := range o {
+				t.p("VFMADD231PS %s, %s, %s", kept(i), passing, acc(i, j))
+			}
+		}
+	} else {
+		for j, r := range right {
+			t.p("VMOVUPS (%s)(DX*1), %s", r, kept(j))
+		}
+		for i, r := range left {
+			t.p("VMOVUPS (%s)(AX*1), %s", r, passing)
+			for j := range n {
+				t.p("VFMADD231PS %s, %s, %s", kept(j), passing, acc(i, j))
+			}
 		}
 	}
 	t.p("ADDQ productArgs_aPix(DI), AX")

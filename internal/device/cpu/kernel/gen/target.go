@@ -45,7 +45,7 @@ var avx512 = &target{
 var avx2 = &target{
 	file: "avx2", suffix: "AVX2", reg: "Y", width: 32, regs: 16,
 	convShapes: [][2]int{{4, 3}, {4, 2}, {4, 1}, {2, 4}, {2, 2}, {2, 1}, {1, 8}, {1, 4}, {1, 2}, {1, 1}},
-	productO:   3, productT: 4,
+	productO:   4, productT: 4,
 	winogradO: 4,
 	constants: map[string]uint32{},
 }
