@@ -122,16 +122,15 @@ func (s *ProductSpec) run(dst, a, b []float32, accumulate bool) {
 			maxO, maxT = 4, 3
 		}
 	}
-	plane := s.joined()
-	eachPart(len(s.A), maxO, func(o, nO int) {
-		plane.eachBlock(nO, func(p ProductSpec, aOff, bOff int) {
-			args := productArgs{
-				rows: p.Rows, cols: p.Cols, aPix: 4 * p.APix, bPix: 4 * p.BPix,
-				aSkip: 4 * (p.ARow - p.Cols*p.APix), bSkip: 4 * (p.BRow - p.Cols*p.BPix),
-			}
-			if accumulate || aOff+bOff > 0 {
-				args.accumulate = 1
-			}
+	s.joined().eachBlock(func(p ProductSpec, aOff, bOff int) {
+		args := productArgs{
+			rows: p.Rows, cols: p.Cols, aPix: 4 * p.APix, bPix: 4 * p.BPix,
+			aSkip: 4 * (p.ARow - p.Cols*p.APix), bSkip: 4 * (p.BRow - p.Cols*p.BPix),
+		}
+		if accumulate || aOff+bOff > 0 {
+			args.accumulate = 1
+		}
+		eachPart(len(s.A), maxO, func(o, nO int) {
 			eachPart(len(s.B), maxT, func(t, nT int) {
 				args := args
 				args.dst, args.a, args.b = &dst[0], &a[aOff], &b[bOff]
@@ -162,27 +161,28 @@ func (s *ProductSpec) joined() ProductSpec {
 	return p
 }
 
-// eachBlock cuts the plane into blocks whose n left factors stay in the
-// first-level cache, for registers of less than a pixel, which read them twice.
-func (p ProductSpec) eachBlock(n int, f func(block ProductSpec, aOff, bOff int)) {
-	const firstLevel = 20 << 10 // bytes
-	if vectorLanes() == Lanes {
+// maxProductBlock is the number of pixels of a block whose factors mostly stay
+// in the first-level cache.
+const maxProductBlock = 80
+
+// eachBlock cuts the plane into blocks, for registers of less than a pixel,
+// which read the factors twice.
+func (p ProductSpec) eachBlock(f func(block ProductSpec, aOff, bOff int)) {
+	switch {
+	case vectorLanes() == Lanes:
 		f(p, 0, 0)
-		return
-	}
-	pixels := firstLevel / (4 * Lanes * n)
-	block := p
-	if p.Rows == 1 {
-		for c := 0; c < p.Cols; c += pixels {
-			block.Cols = min(pixels, p.Cols-c)
+	case p.Rows == 1:
+		eachPart(p.Cols, maxProductBlock, func(c, n int) {
+			block := p
+			block.Cols = n
 			f(block, c*p.APix, c*p.BPix)
-		}
-		return
-	}
-	rows := max(1, pixels/p.Cols)
-	for r := 0; r < p.Rows; r += rows {
-		block.Rows = min(rows, p.Rows-r)
-		f(block, r*p.ARow, r*p.BRow)
+		})
+	default:
+		eachPart(p.Rows, max(1, maxProductBlock/p.Cols), func(r, n int) {
+			block := p
+			block.Rows = n
+			f(block, r*p.ARow, r*p.BRow)
+		})
 	}
 }
 
