@@ -38,8 +38,8 @@ type convArgs struct {
 	dstChan, wStep              int // bytes
 	dstGroup, wGroup, biasGroup int // bytes
 	start                       int // of the sums: 0 zero, 1 bias, 2 dst
-	xNext, dstNext              *int32
-	left                        int
+	xNext, dstNext              *int32 //lint:ignore U1000 the assembly's own
+	left                        int    //lint:ignore U1000 the assembly's own
 }
 
 // blockPlaces lists the blocks of places that the kernels of a tile of output
