@@ -35,9 +35,9 @@ type convArgs struct {
 	kLen                        int
 	xPlace, dstPlace            *int32
 	blocks, groups              int
-	dstChan, wStep              int // bytes
-	dstGroup, wGroup, biasGroup int // bytes
-	start                       int // of the sums: 0 zero, 1 bias, 2 dst
+	dstChan, wStep              int    // bytes
+	dstGroup, wGroup, biasGroup int    // bytes
+	start                       int    // of the sums: 0 zero, 1 bias, 2 dst
 	xNext, dstNext              *int32 //lint:ignore U1000 the assembly's own
 	left                        int    //lint:ignore U1000 the assembly's own
 }
@@ -65,11 +65,6 @@ func (t *convTile) run(size, tiles int) {
 
 // assembly computes output channels [o, o+part) of each tile.
 func (t *convTile) assembly(size, tiles, part, o int) {
-	a := convArgs{
-		x: &t.x[0], k: unsafe.SliceData(t.k), kLen: len(t.k),
-		dstChan: 4 * t.dstChan, wStep: 4 * size,
-		dstGroup: 4 * size * t.dstChan, wGroup: 4 * size * t.kAll,
-	}
 	done := 0
 	for _, n := range blockPlaces[active][part] {
 		left := len(t.xPlace) - done
@@ -80,14 +75,21 @@ func (t *convTile) assembly(size, tiles, part, o int) {
 		if blocks == 0 {
 			continue
 		}
-		a.dst, a.w, a.groups = &t.dst[o*t.dstChan], unsafe.SliceData(t.w[o:]), tiles
+		// Fresh arguments for each call: the assembly leaves pointers past the
+		// ends of buffers in them, which the garbage collector must not meet.
+		a := convArgs{
+			dst: &t.dst[o*t.dstChan], x: &t.x[0], w: unsafe.SliceData(t.w[o:]),
+			k: unsafe.SliceData(t.k), kLen: len(t.k),
+			xPlace: &t.xPlace[done], dstPlace: &t.dstPlace[done], blocks: blocks, groups: tiles,
+			dstChan: 4 * t.dstChan, wStep: 4 * size,
+			dstGroup: 4 * size * t.dstChan, wGroup: 4 * size * t.kAll,
+		}
 		if t.bias != nil {
 			a.bias, a.biasGroup, a.start = &t.bias[o], 4*size, 1
 		}
 		if t.accumulate {
 			a.start = 2
 		}
-		a.xPlace, a.dstPlace, a.blocks = &t.xPlace[done], &t.dstPlace[done], blocks
 		if active == avx512 {
 			convAVX512(part, n, &a)
 		} else {
