@@ -30,7 +30,7 @@ func newBench() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchStep())
+	cmd.AddCommand(newBenchKernels(), newBenchStep())
 	return cmd
 }
 
@@ -94,5 +94,28 @@ func newBenchStep() *cobra.Command {
 		},
 	}
 	f.register(cmd, runtime.NumCPU(), 5, "work/network, such as finetune/unet32@28,")
+	return cmd
+}
+
+func newBenchKernels() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "kernels",
+		Short: "Measure the kernels beside the processor's own peak",
+		Long:  `kernels measures the kernels.`,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, atLeast, err := f.check()
+			if err != nil {
+				return err
+			}
+			d, err := bench.Kernels(cmd.Context(), bench.KernelOptions{
+				Threads: f.threads, Filter: filter, Time: atLeast,
+				Observe: func(name string) { fmt.Fprintln(cmd.ErrOrStderr(), name) },
+			})
+			return f.print(cmd, d, err)
+		},
+	}
+	f.register(cmd, 1, 0.2, "op/direction/shape, such as conv3x3/forward/64@32x32,")
 	return cmd
 }

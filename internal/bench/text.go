@@ -6,43 +6,61 @@ import (
 	"text/tabwriter"
 )
 
+// table writes aligned columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(b *strings.Builder, columns ...any) table {
+	t := table{tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)}
+	t.row(columns...)
+	return t
+}
+
+func (t table) row(cells ...any) {
+	for i, c := range cells {
+		if i > 0 {
+			fmt.Fprint(t.w, "\t")
+		}
+		fmt.Fprint(t.w, c)
+	}
+	fmt.Fprintln(t.w)
+}
+
+func (t table) flush() { t.w.Flush() }
+
 // Text is the document for people.
 func (d *StepDocument) Text() string {
 	var b strings.Builder
 	b.WriteString(d.Header.text())
-	b.WriteString("\n")
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "work/net\tthreads\timages/s\tGFLOP/image\teffective\texecuted\tpeak GFLOP/s\tshare\tscaling\t(by CPU)\tbusy\tallocs\toutside\tplan MB")
+	t := newTable(&b, "work/net", "threads", "images/s", "GFLOP/image", "effective", "executed", "peak GFLOP/s", "share",
+		"scaling", "by CPU", "busy", "allocations", "outside kernels", "plan MB")
 	for _, r := range d.Rows {
-		fmt.Fprintf(w, "%s/%s\t%d\t%.2f\t%.3f\t%.1f\t%.1f\t%.1f\t%.3f\t", r.Work, r.Net, r.Threads, r.ImagesPerSecond, r.GFLOPPerImage,
-			r.EffectiveGFLOPS, r.ExecutedGFLOPS, r.PeakGFLOPS, r.Share)
-		if r.Scaling > 0 {
-			fmt.Fprintf(w, "%.2fx\t%.2fx\t", r.Scaling, r.ScalingCPU)
+		scaling, byCPU, outside := "", "", ""
+		if r.Threads > 1 {
+			scaling, byCPU = fmt.Sprintf("%.2fx", r.Scaling), fmt.Sprintf("%.2fx", r.ScalingCPU)
 		} else {
-			fmt.Fprint(w, "\t\t")
+			outside = fmt.Sprintf("%.1f %%", 100*r.Outside)
 		}
-		fmt.Fprintf(w, "%.2f\t%.0f\t", r.Busy, r.AllocsPerStep)
-		if r.Breakdown != nil {
-			fmt.Fprintf(w, "%.1f %%", 100*r.Outside)
-		}
-		fmt.Fprintf(w, "\t%.0f\n", float64(r.PlanBytes)/1e6)
+		t.row(r.Work+"/"+r.Net, r.Threads, fmt.Sprintf("%.2f", r.ImagesPerSecond), fmt.Sprintf("%.3f", r.GFLOPPerImage),
+			fmt.Sprintf("%.1f", r.EffectiveGFLOPS), fmt.Sprintf("%.1f", r.ExecutedGFLOPS), fmt.Sprintf("%.1f", r.PeakGFLOPS),
+			fmt.Sprintf("%.3f", r.Share), scaling, byCPU, fmt.Sprintf("%.2f", r.Busy), fmt.Sprintf("%.0f", r.AllocsPerStep), outside,
+			fmt.Sprintf("%.0f", float64(r.PlanBytes)/1e6))
 	}
-	w.Flush()
+	t.flush()
 	for _, r := range d.Rows {
 		if r.Breakdown == nil {
 			continue
 		}
 		fmt.Fprintf(&b, "\n%s/%s, one thread:\n", r.Work, r.Net)
-		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		for _, t := range r.Breakdown {
+		t := newTable(&b, "share", "op", "direction", "algorithm", "GFLOP/s")
+		for _, op := range r.Breakdown {
 			rate := ""
-			if t.GFLOPS > 0 {
-				rate = fmt.Sprintf("%.1f GFLOP/s", t.GFLOPS)
+			if op.GFLOPS > 0 {
+				rate = fmt.Sprintf("%.1f", op.GFLOPS)
 			}
-			fmt.Fprintf(w, "  %5.1f %%\t%s\t%s\t%s\t%s\n", 100*t.Share, t.Op, t.Dir, t.Algorithm, rate)
+			t.row(fmt.Sprintf("%5.1f %%", 100*op.Share), op.Op, op.Dir, op.Algorithm, rate)
 		}
-		fmt.Fprintf(w, "  %5.1f %%\tpreparing, moving lanes and the rest\n", 100*r.Outside)
-		w.Flush()
+		t.row(fmt.Sprintf("%5.1f %%", 100*r.Outside), "outside kernels: preparing examples, moving them into lanes, the rest", "", "", "")
+		t.flush()
 	}
 	return b.String()
 }

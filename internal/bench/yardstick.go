@@ -70,6 +70,31 @@ func theoreticalPeak(clock float64, lanes int, measured float64) float64 {
 	return 4 * one
 }
 
+// copyBytes is the size of each of the two buffers of the copy yardstick: far
+// larger than any cache.
+const copyBytes = 256 << 20
+
+// A copier measures copy between two large buffers of its own.
+type copier struct{ dst, src []byte }
+
+func newCopier() *copier {
+	c := &copier{make([]byte, copyBytes), make([]byte, copyBytes)}
+	for i := 0; i < copyBytes; i += 4096 { // pages that were never written share one page of zeros
+		c.src[i], c.dst[i] = 1, 1
+	}
+	return c
+}
+
+// peak is the bytes read and written by the fastest of some copies, per second.
+func (c *copier) peak() float64 {
+	best := 0.0
+	for range 4 {
+		t := elapsed(1, func() { copy(c.dst, c.src) })
+		best = max(best, 2*copyBytes/t.Seconds())
+	}
+	return best
+}
+
 // faster keeps the faster of two measurements of each yardstick.
 func (y yardstick) faster(z yardstick) yardstick {
 	return yardstick{max(y.clock, z.clock), max(y.flops, z.flops), max(y.theory, z.theory), max(y.bytes, z.bytes)}

@@ -126,7 +126,7 @@ func TestSamplersAgainstDiffusers(t *testing.T) {
 			if !kernel.Clamp(clean, 1) {
 				t.Fatal("not a number")
 			}
-			step.advance(x, clean, last, c.Noise[i])
+			step.Advance(x, clean, last, c.Noise[i])
 			near(t, string(c.Kind)+" "+string(c.Schedule)+" "+string(c.Prediction), x, c.Path[i], 1e-5)
 			copy(x, c.Path[i]) // each step on its own: a clipped value may not hide the next step's error
 		}

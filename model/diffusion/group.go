@@ -153,6 +153,6 @@ func (g *group) advance(l *lane, r Request, i int) error {
 	if step.Noise != 0 {
 		g.draws.Stream(r.Index, uint16(i), draws.Step).Normals(l.z)
 	}
-	step.advance(x, l.clean, l.last, l.z)
+	step.Advance(x, l.clean, l.last, l.z)
 	return nil
 }

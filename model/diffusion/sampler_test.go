@@ -160,7 +160,7 @@ func reference(t *testing.T, s *Sampler, d *Denoiser, r Request) []uint8 {
 		if step.Noise != 0 {
 			source.Stream(r.Index, uint16(i), draws.Step).Normals(z)
 		}
-		step.advance(x, clean, last, z)
+		step.Advance(x, clean, last, z)
 	}
 	pixels, image := make([]float32, fakeSize), make([]uint8, fakeSize)
 	s.Codec.Shuffle(pixels, x)

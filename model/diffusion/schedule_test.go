@@ -113,7 +113,7 @@ func followsTheTruth(t *testing.T, tables *Tables, k Kind, steps []Step) {
 	a, s := tables.Signal[999], tables.Noise[999]
 	x := []float32{a*x0 + s*eps}
 	for i, step := range steps[:len(steps)-1] {
-		step.advance(x, []float32{x0}, []float32{x0}, nil)
+		step.Advance(x, []float32{x0}, []float32{x0}, nil)
 		next := steps[i+1].Timestep
 		near(t, string(k)+" on its way", x, []float32{tables.Signal[next]*x0 + tables.Noise[next]*eps}, 2e-4)
 	}

@@ -107,10 +107,10 @@ func dpm(levels []level, i int) Step {
 	return Step{FromX: float32(fromX), FromClean: float32(k + half), FromLast: float32(-half)}
 }
 
-// advance takes one step of x in place. clean is the network's estimate of x0,
+// Advance takes one step of x in place. clean is the network's estimate of x0,
 // already clipped; last the one of the step before; z fresh normal numbers,
 // unread when the step has no noise.
-func (s Step) advance(x, clean, last, z []float32) {
+func (s Step) Advance(x, clean, last, z []float32) {
 	kernel.Combine(x, s.FromX, x, s.FromClean, clean)
 	if s.FromLast != 0 {
 		kernel.AddScaled(x, s.FromLast, last)
