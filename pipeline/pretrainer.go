@@ -36,6 +36,7 @@ type pretrainer struct {
 	runner            *batch.Runner
 	examples          []*diffusion.Example // by place in the batch
 	channels          [][]float32
+	streams           []draws.Stream // scratch of each
 }
 
 // compile allocates what the steps need.
@@ -51,6 +52,7 @@ func (p *pretrainer) compile(dev device.Device, threads int) error {
 		return err
 	}
 	p.gradient = make([]float32, len(p.weights))
+	p.streams = make([]draws.Stream, p.batch)
 	for range p.batch {
 		p.examples = append(p.examples, p.preparation.NewExample())
 		var channel []float32
@@ -78,7 +80,7 @@ func (p *pretrainer) differentiate(ctx context.Context, i int) error {
 	weight := []float32{1 / float32(p.batch)}
 	load := func(s device.Stream, lane, j int) error {
 		e := p.examples[j]
-		if err := p.prepare(e, p.channels[j], uint64(i)*uint64(p.batch)+uint64(j)); err != nil {
+		if err := p.prepare(e, &p.streams[j], p.channels[j], uint64(i)*uint64(p.batch)+uint64(j)); err != nil {
 			return err
 		}
 		if err := s.SetInput(task.WeightInput, lane, weight); err != nil {
@@ -102,11 +104,11 @@ func (p *pretrainer) descend(i int) error {
 
 // prepare makes the n-th training example of the run: a drawn image, its
 // prototype, its noise and timestep.
-func (p *pretrainer) prepare(e *diffusion.Example, channel []float32, n uint64) error {
-	at := p.draws.Stream(n, 0, draws.Shuffle).Intn(p.data.Len())
+func (p *pretrainer) prepare(e *diffusion.Example, s *draws.Stream, channel []float32, n uint64) error {
+	at := p.draws.Open(s, n, 0, draws.Shuffle).Intn(p.data.Len())
 	label := p.data.Label(at)
 	if p.flow != nil {
-		p.flow.draw(channel, p.draws.Stream(n, 0, draws.Prototype), at, label)
+		p.flow.draw(channel, p.draws.Open(s, n, 0, draws.Prototype), at, label)
 	}
 	return p.preparation.Prepare(e, p.draws, n, 0, p.data.Image(at), label, channel)
 }

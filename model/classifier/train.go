@@ -108,6 +108,7 @@ type trainer struct {
 	heldOut    []int
 	pixels     [][]float32 // scratch of each example of a batch
 	augmented  [][]float32
+	streams    []draws.Stream
 	classifier *Classifier
 	step       int
 }
@@ -141,6 +142,7 @@ func newTrainer(dev device.Device, images Images, c Config) (*trainer, error) {
 	}
 	steps := c.Epochs * ((len(t.trained) + c.Batch - 1) / c.Batch)
 	t.rates, err = optim.Schedule{Shape: optim.Cosine, Peak: c.LR, Steps: steps}.Table()
+	t.streams = make([]draws.Stream, c.Batch)
 	for range c.Batch {
 		t.pixels = append(t.pixels, make([]float32, n.shape.Len()))
 		t.augmented = append(t.augmented, make([]float32, n.shape.Len()))
@@ -195,7 +197,7 @@ func (t *trainer) input(i, id, epoch int) []float32 {
 	if t.c.Augment == (augment.Affine{}) {
 		return t.pixels[i]
 	}
-	s := t.draws.Stream(uint64(id), uint16(epoch), draws.Augment)
+	s := t.draws.Open(&t.streams[i], uint64(id), uint16(epoch), draws.Augment)
 	t.c.Augment.Apply(t.augmented[i], t.pixels[i], t.net.shape, s)
 	return t.augmented[i]
 }

@@ -108,6 +108,7 @@ type Example struct {
 	Class    int // the label, or Preparation.NoLabel
 
 	image, augmented, clean, noise []float32
+	draws                          draws.Stream // scratch: one after another
 }
 
 // NewExample allocates an example, to be prepared again and again.
@@ -133,12 +134,12 @@ func (p *Preparation) Prepare(e *Example, d *draws.Draws, id uint64, k int, imag
 		return fmt.Errorf("copy %d of an example is out of range", k)
 	}
 	p.load(e, d, id, k, image)
-	d.Stream(id, uint16(k), draws.Noise).Normals(e.noise)
-	e.Timestep = p.Times.From + d.Stream(id, uint16(k), draws.Time).Intn(p.Times.To-p.Times.From)
+	d.Open(&e.draws, id, uint16(k), draws.Noise).Normals(e.noise)
+	e.Timestep = p.Times.From + d.Open(&e.draws, id, uint16(k), draws.Time).Intn(p.Times.To-p.Times.From)
 	a, s := p.Tables.Signal[e.Timestep], p.Tables.Noise[e.Timestep]
 	AddNoise(e.Sample[:n], e.clean, e.noise, a, s)
 	p.Prediction.Target(e.Target, e.clean, e.noise, a, s)
-	p.condition(e, d.Stream(id, uint16(k), draws.Condition), label, prototype)
+	p.condition(e, d.Open(&e.draws, id, uint16(k), draws.Condition), label, prototype)
 	return nil
 }
 
@@ -147,7 +148,7 @@ func (p *Preparation) load(e *Example, d *draws.Draws, id uint64, k int, image [
 	Levels(e.image, image)
 	pixels := e.image
 	if p.Augment != nil {
-		p.Augment.Apply(e.augmented, e.image, p.Codec.Image, d.Stream(id, uint16(k), draws.Augment))
+		p.Augment.Apply(e.augmented, e.image, p.Codec.Image, d.Open(&e.draws, id, uint16(k), draws.Augment))
 		pixels = e.augmented
 	}
 	p.Codec.Unshuffle(e.clean, pixels)

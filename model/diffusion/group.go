@@ -15,6 +15,7 @@ type group struct {
 	d       *Denoiser
 	steps   []Step
 	draws   *draws.Draws
+	stream  draws.Stream // scratch: one after another
 	adapted device.Stream
 	base    device.Stream // nil: adapted throughout
 	lanes   []lane
@@ -58,7 +59,7 @@ func newGroup(s *Sampler, d *Denoiser, steps []Step) (*group, error) {
 func (g *group) sample(ctx context.Context, requests []Request, out func(lane int, image []uint8)) error {
 	n := g.s.Codec.Size()
 	for i, r := range requests {
-		g.draws.Stream(r.Index, 0, draws.Start).Normals(g.lanes[i].x[:n])
+		g.draws.Open(&g.stream, r.Index, 0, draws.Start).Normals(g.lanes[i].x[:n])
 	}
 	for i, step := range g.steps {
 		if err := ctx.Err(); err != nil {
@@ -151,7 +152,7 @@ func (g *group) advance(l *lane, r Request, i int) error {
 		return fmt.Errorf("the network's prediction at timestep %d holds values that are not numbers; its weights are damaged or it diverged in training", t)
 	}
 	if step.Noise != 0 {
-		g.draws.Stream(r.Index, uint16(i), draws.Step).Normals(l.z)
+		g.draws.Open(&g.stream, r.Index, uint16(i), draws.Step).Normals(l.z)
 	}
 	step.Advance(x, l.clean, l.last, l.z)
 	return nil

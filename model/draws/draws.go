@@ -60,20 +60,27 @@ func New(key Key) *Draws {
 // Stream returns the stream of (id, copy, purpose), from its beginning. It
 // holds 2^36 bytes, far more than any use draws.
 func (d *Draws) Stream(id uint64, copy uint16, purpose Purpose) *Stream {
-	var iv [aes.BlockSize]byte
-	binary.BigEndian.PutUint64(iv[0:], id)
-	binary.BigEndian.PutUint16(iv[8:], copy)
-	binary.BigEndian.PutUint16(iv[10:], uint16(purpose))
-	s := &Stream{ctr: cipher.NewCTR(d.block, iv[:])}
+	return d.Open(new(Stream), id, copy, purpose)
+}
+
+// Open makes s the stream that [Draws.Stream] returns, and returns it: for
+// loops that must not allocate.
+func (d *Draws) Open(s *Stream, id uint64, copy uint16, purpose Purpose) *Stream {
+	s.block = d.block
+	binary.BigEndian.PutUint64(s.counter[0:], id)
+	binary.BigEndian.PutUint16(s.counter[8:], copy)
+	binary.BigEndian.PutUint16(s.counter[10:], uint16(purpose))
+	binary.BigEndian.PutUint32(s.counter[12:], 0)
 	s.next = len(s.buf)
 	return s
 }
 
 // Stream is a sequence of random words. It is for one goroutine.
 type Stream struct {
-	ctr  cipher.Stream
-	next int
-	buf  [1024]byte
+	block   cipher.Block
+	counter [aes.BlockSize]byte // of the next block
+	next    int
+	buf     [512]byte
 }
 
 // Uint64 returns the next word.
@@ -87,8 +94,11 @@ func (s *Stream) Uint64() uint64 {
 }
 
 func (s *Stream) refill() {
-	clear(s.buf[:])
-	s.ctr.XORKeyStream(s.buf[:], s.buf[:])
+	count := s.counter[12:]
+	for i := 0; i < len(s.buf); i += aes.BlockSize {
+		s.block.Encrypt(s.buf[i:], s.counter[:])
+		binary.BigEndian.PutUint32(count, binary.BigEndian.Uint32(count)+1)
+	}
 	s.next = 0
 }
 
