@@ -2,8 +2,10 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/internal/device/cpu/kernel"
 )
 
 // The shares of peak that the engine is meant to reach.
@@ -87,11 +89,51 @@ func (c conv) all(op string, bar, weightBar float64) []kernelCase {
 	}
 }
 
+// direct is the row of the kernel that computes a 3x3 convolution as it is
+// defined, where the device may choose another algorithm.
+func (c conv) direct(dir string, flipped bool) kernelCase {
+	row := (c.side + 2) * kernel.Lanes // a halo of one pixel
+	plane := (c.side + 2) * row
+	g := kernel.ConvGeometry{
+		Cin: c.in, Cout: c.out, Rows: c.side, Cols: c.side, XChan: plane, XRow: row, XPix: kernel.Lanes,
+		DstBase: row + kernel.Lanes, DstChan: plane, DstRow: row, DstPix: kernel.Lanes,
+	}
+	for i := range 9 {
+		g.Taps = append(g.Taps, int32(i/3*row+i%3*kernel.Lanes))
+	}
+	order := []int32{0, 1, 2, 3, 4, 5, 6, 7, 8}
+	if flipped {
+		slices.Reverse(order)
+	}
+	return kernelCase{op: "conv3x3 direct", dir: dir, shape: c.shape(), bar: barConvolution, prepare: func() (func() (func(), error), work, error) {
+		spec, packed := kernel.NewConvSpec(g), make([]float32, kernel.PackedLen(c.out, c.in, 9))
+		kernel.PackConv(packed, pattern(9*c.in*c.out, 1), c.out, c.in, order, 9, flipped)
+		flops, err := c.flops()
+		newWork := func() (func(), error) {
+			x, dst := lanesOf(c.in*plane, 2), lanesOf(c.out*plane, 3)
+			return func() { kernel.Conv(dst, x, packed, nil, spec, false) }, nil
+		}
+		return newWork, work{algorithm: device.Direct, executed: flops, direct: flops}, err
+	}}
+}
+
+// flops is the direct count on all lanes.
+func (c conv) flops() (float64, error) {
+	b := device.NewBuilder()
+	b.Output("y", c.apply(b, c.input(b), c.weight(b, false)))
+	l, err := b.Forward()
+	if err != nil {
+		return 0, err
+	}
+	return float64(l.FLOPs()) * kernel.Lanes, nil
+}
+
 func convolutionCases() []kernelCase {
 	var cases []kernelCase
 	for _, s := range []struct{ channels, side int }{{64, 32}, {128, 16}, {256, 8}, {32, 28}, {64, 14}} {
 		c := conv{s.channels, s.channels, s.side, 3, device.Pad(1)}
 		cases = append(cases, c.all("conv3x3", barConvolution, barWeights)...)
+		cases = append(cases, c.direct("forward", false), c.direct("data", true))
 	}
 	half := device.Conv{Stride: 2, Top: 1, Left: 1, Bottom: 1, Right: 1}
 	for _, s := range []struct{ channels, side int }{{64, 32}, {32, 28}} {
