@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/internal/config"
@@ -71,6 +72,7 @@ func (f *taskFactory) gradient() (*task.Gradient, error) {
 	if err := g.Preparation.Validate(); err != nil {
 		return nil, err
 	}
+	debug.FreeOSMemory() // what compiling left, before the streams take their memory
 	return g, g.Prepare()
 }
 

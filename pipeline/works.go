@@ -28,7 +28,7 @@ const (
 	sampleImages    = 32
 	sampleSteps     = 10 // of DPM-Solver++(2M), without guidance
 	classifierBatch = 64
-	workDataImages  = 1024
+	workDataImages  = 4096
 )
 
 // benchNet is a network that the benchmarks train and sample.
@@ -130,7 +130,7 @@ func Works() []bench.Work {
 		for _, w := range []struct {
 			kind string
 			make func(benchNet, device.Device, int) (*bench.Step, error)
-		}{{"finetune", finetuneWork}, {"pretrain", pretrainWork}, {"sample", sampleWork}} {
+		}{{"finetune", finetuneStep(finetuneImages, finetuneCopies)}, {"pretrain", pretrainWork}, {"sample", sampleWork}} {
 			works = append(works, bench.Work{
 				Kind: w.kind, Net: n.name, Config: parsed,
 				New: func(dev device.Device, threads int) (*bench.Step, error) { return w.make(n, dev, threads) },
@@ -146,6 +146,22 @@ func Works() []bench.Work {
 	return works
 }
 
+// MemoryNets are the networks whose memory is measured.
+var MemoryNets = []string{"unet32@28", "demo"}
+
+// MemoryWork is a fine-tuning step of so many images on a network, of one copy
+// each: copies take no memory.
+func MemoryWork(net string, images int) (bench.Work, error) {
+	for _, n := range benchNets() {
+		if n.name == net && images >= 1 && images <= workDataImages {
+			return bench.Work{Kind: "finetune", Net: net, New: func(dev device.Device, threads int) (*bench.Step, error) {
+				return finetuneStep(images, 1)(n, dev, threads)
+			}}, nil
+		}
+	}
+	return bench.Work{}, fmt.Errorf("no network %q with 1 to %d images", net, workDataImages)
+}
+
 // config is the network as config.json has it.
 func (n benchNet) config() (any, error) {
 	codec := diffusion.Codec{Image: n.image, Factor: n.unshuffle}
@@ -157,14 +173,14 @@ func (n benchNet) config() (any, error) {
 }
 
 // benchRun is a run on a net, as a config would resolve to.
-func benchRun(n benchNet) (*resolved, error) {
+func benchRun(n benchNet, copies int) (*resolved, error) {
 	b, err := n.base()
 	if err != nil {
 		return nil, err
 	}
 	r := &resolved{
 		spec: &config.RunSpec{
-			Seed: 1, Finetune: config.Finetune{Copies: finetuneCopies, LabelDrop: 0.1}, Workers: config.Workers{MicroBatch: NewDevice().Lanes()},
+			Seed: 1, Finetune: config.Finetune{Copies: copies, LabelDrop: 0.1}, Workers: config.Workers{MicroBatch: NewDevice().Lanes()},
 		},
 		base: b, classes: workClasses, times: diffusion.Range{From: 0, To: b.Traits.Timesteps},
 		adapter: adapter.Spec{
@@ -188,10 +204,16 @@ func benchRun(n benchNet) (*resolved, error) {
 	return r, err
 }
 
-// finetuneWork is a worker's part of a step: it takes the parameters and sums
+// finetuneStep is a worker's part of a step: it takes the parameters and sums
 // its examples' clipped gradients.
-func finetuneWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
-	r, err := benchRun(n)
+func finetuneStep(images, copies int) func(benchNet, device.Device, int) (*bench.Step, error) {
+	return func(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
+		return newFinetuneStep(n, dev, threads, images, copies)
+	}
+}
+
+func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int) (*bench.Step, error) {
+	r, err := benchRun(n, copies)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +225,7 @@ func finetuneWork(n benchNet, dev device.Device, threads int) (*bench.Step, erro
 	if err != nil {
 		return nil, err
 	}
-	state, sum, ids := task.EncodeParameters(nil, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, finetuneImages)
+	state, sum, ids := task.EncodeParameters(nil, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, images)
 	for i := range ids {
 		ids[i] = uint32(i)
 	}
@@ -235,7 +257,7 @@ func pretrainWork(n benchNet, dev device.Device, threads int) (*bench.Step, erro
 
 // sampleWork draws some images with adapters throughout.
 func sampleWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
-	r, err := benchRun(n)
+	r, err := benchRun(n, 1)
 	if err != nil {
 		return nil, err
 	}

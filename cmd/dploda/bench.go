@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"os/exec"
 	"regexp"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +34,7 @@ func newBench() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchKernels(), newBenchStep())
+	cmd.AddCommand(newBenchKernels(), newBenchStep(), newBenchMemory())
 	return cmd
 }
 
@@ -88,6 +92,7 @@ func newBenchStep() *cobra.Command {
 			}
 			d, err := bench.Steps(cmd.Context(), pipeline.Works(), bench.StepOptions{
 				Threads: f.threads, Filter: filter, Time: atLeast, Device: pipeline.NewDevice(),
+				Memory: memoryProcess, MemoryNets: pipeline.MemoryNets,
 				Observe: func(name string) { fmt.Fprintln(cmd.ErrOrStderr(), name) },
 			})
 			return f.print(cmd, d, err)
@@ -118,4 +123,49 @@ func newBenchKernels() *cobra.Command {
 	}
 	f.register(cmd, 1, 0.2, "op/direction/shape, such as conv3x3/forward/64@32x32,")
 	return cmd
+}
+
+// newBenchMemory is the process that bench step starts to measure its memory.
+func newBenchMemory() *cobra.Command {
+	var net string
+	var images, threads int
+	cmd := &cobra.Command{
+		Use:    "memory",
+		Short:  "Take one step and report its memory",
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			work, err := pipeline.MemoryWork(net, images)
+			if err != nil {
+				return usageError{err}
+			}
+			row, err := bench.MeasureMemory(cmd.Context(), work, pipeline.NewDevice(), threads)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(row)
+		},
+	}
+	cmd.Flags().StringVar(&net, "net", "", "network")
+	cmd.Flags().IntVar(&images, "images", 0, "images of the step")
+	cmd.Flags().IntVar(&threads, "threads", 1, "threads")
+	return cmd
+}
+
+// memoryProcess measures a step's memory in a process of its own.
+func memoryProcess(ctx context.Context, net string, images, threads int) (row bench.MemoryRow, err error) {
+	if runtime.GOOS != "linux" {
+		return row, bench.ErrNoMemory
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return row, err
+	}
+	c := exec.CommandContext(ctx, program, "bench", "memory", "--net", net, "--images", strconv.Itoa(images), "--threads", strconv.Itoa(threads))
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		return row, err
+	}
+	return row, json.Unmarshal(out, &row)
 }

@@ -115,14 +115,23 @@ func measureCase(ctx context.Context, c kernelCase, o KernelOptions, copiers []*
 			return KernelRow{}, fmt.Errorf("%s: %w", c.name(), err)
 		}
 	}
+	row, err := validRow(c, count, func() (float64, yardstick, error) {
+		return race(ctx, each, count.bytes > 0, o.Time, copiers)
+	})
+	row.Threads = o.Threads
+	return row, err
+}
+
+// validRow makes a row of the calls per second and the peak of a measurement
+// that makes sense.
+func validRow(c kernelCase, count work, measure func() (float64, yardstick, error)) (KernelRow, error) {
 	var row KernelRow
 	tries, err := untilValid(func() error {
-		calls, peak, err := race(ctx, each, count.bytes > 0, o.Time, copiers)
+		calls, peak, err := measure()
 		if err != nil {
 			return err
 		}
 		row = newKernelRow(c, count, calls, peak)
-		row.Threads = o.Threads
 		return check(c.name(), row.Share, peak)
 	})
 	if tries > 1 {

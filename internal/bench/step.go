@@ -48,6 +48,10 @@ type StepOptions struct {
 	Filter  *regexp.Regexp // of a Work's name; nil: all
 	Time    time.Duration  // of each row
 	Device  device.Device
+	// Memory measures the memory of one step of MemoryNets' networks in a process
+	// of its own.
+	Memory     func(ctx context.Context, net string, images, threads int) (MemoryRow, error)
+	MemoryNets []string
 	// Observe, if not nil, is told each row's name before it is measured.
 	Observe func(name string)
 }
@@ -57,6 +61,7 @@ type StepDocument struct {
 	Header
 	Networks map[string]any `json:"networks"` // config.json of each network
 	Rows     []StepRow      `json:"rows"`
+	Memory   []MemoryRow    `json:"memory"` // empty where the system does not tell
 }
 
 // StepRow is one work on so many threads. Rates in GFLOP/s are sums over the
@@ -108,7 +113,7 @@ func Steps(ctx context.Context, works []Work, o StepOptions) (*StepDocument, err
 	if err != nil {
 		return nil, err
 	}
-	d := &StepDocument{Header: h, Networks: map[string]any{}}
+	d := &StepDocument{Header: h, Networks: map[string]any{}, Rows: []StepRow{}}
 	for _, w := range works {
 		if o.Filter != nil && !o.Filter.MatchString(w.Name()) {
 			continue
@@ -128,7 +133,10 @@ func Steps(ctx context.Context, works []Work, o StepOptions) (*StepDocument, err
 			return nil, err
 		}
 	}
-	if len(d.Rows) == 0 {
+	if d.Memory, err = memoryRows(ctx, o); err != nil {
+		return nil, err
+	}
+	if len(d.Rows)+len(d.Memory) == 0 {
 		return nil, ErrNoRow
 	}
 	return d, nil

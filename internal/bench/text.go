@@ -43,7 +43,7 @@ func (d *StepDocument) Text() string {
 		t.row(r.Work+"/"+r.Net, r.Threads, fmt.Sprintf("%.2f", r.ImagesPerSecond), fmt.Sprintf("%.3f", r.GFLOPPerImage),
 			fmt.Sprintf("%.1f", r.EffectiveGFLOPS), fmt.Sprintf("%.1f", r.ExecutedGFLOPS), fmt.Sprintf("%.1f", r.PeakGFLOPS),
 			fmt.Sprintf("%.3f", r.Share), scaling, byCPU, fmt.Sprintf("%.2f", r.Busy), fmt.Sprintf("%.0f", r.AllocsPerStep), outside,
-			fmt.Sprintf("%.0f", float64(r.PlanBytes)/1e6))
+			megabytes(r.PlanBytes))
 	}
 	t.flush()
 	for _, r := range d.Rows {
@@ -62,5 +62,16 @@ func (d *StepDocument) Text() string {
 		t.row(fmt.Sprintf("%5.1f %%", 100*r.Outside), "outside kernels: preparing examples, moving them into lanes, the rest", "", "", "")
 		t.flush()
 	}
+	if len(d.Memory) > 0 {
+		b.WriteString("\n")
+		t := newTable(&b, "memory of a step", "threads", "images", "plan MB", "taken MB", "over plan", "program MB")
+		for _, r := range d.Memory {
+			t.row(r.Work+"/"+r.Net, r.Threads, r.Images, megabytes(r.PlanBytes), megabytes(r.HighWater-r.Before),
+				fmt.Sprintf("%.3f", r.OverPlan), megabytes(r.Before))
+		}
+		t.flush()
+	}
 	return b.String()
 }
+
+func megabytes(n int64) string { return fmt.Sprintf("%.0f", float64(n)/1e6) }
