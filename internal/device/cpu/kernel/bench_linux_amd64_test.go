@@ -217,3 +217,9 @@ func BenchmarkFlat(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkPackWinograd(b *testing.B) {
+	const ch = 64
+	w, packed := make([]float32, ch*ch*9), make([]float32, WinogradPackedLen(ch, ch))
+	b.ReportMetric(1e9*timed(b, func() { PackWinograd(packed, w, ch, ch, true, true) })/(ch*ch), "ns/kernel")
+}

@@ -270,6 +270,9 @@ func winogradProduct1x2AVX512(a *winogradProductArgs)
 func winogradProduct1x1AVX512(a *winogradProductArgs)
 
 //go:noescape
+func winogradWeightsAVX512(a *winogradWeightArgs)
+
+//go:noescape
 func combineAVX512(a *flatArgs)
 
 //go:noescape
@@ -768,6 +771,9 @@ func winogradProduct1x2AVX2(a *winogradProductArgs)
 
 //go:noescape
 func winogradProduct1x1AVX2(a *winogradProductArgs)
+
+//go:noescape
+func winogradWeightsAVX2(a *winogradWeightArgs)
 
 //go:noescape
 func combineAVX2(a *flatArgs)

@@ -213,6 +213,24 @@ func runPlane(op planeOp, a *planeArgs) {
 	}
 }
 
+// runWinogradWeights transforms a tile of weights.
+func runWinogradWeights(a *winogradWeightArgs) {
+	switch active {
+	case avx512:
+		winogradWeightsAVX512(a)
+	case avx2:
+		second := *a
+		for t := range a.g {
+			copy(second.g[t][:], a.g[t][winogradWeightTile/2:])
+		}
+		second.dst = offset(a.dst, winogradWeightTile/2)
+		winogradWeightsAVX2(a)
+		winogradWeightsAVX2(&second)
+	default:
+		winogradWeightsPortable(unsafe.Slice(a.dst, (winogradPositions-1)*a.position/4+winogradWeightTile), winogradWeightTile, a)
+	}
+}
+
 func runWinogradInput(cols int, a *winogradInArgs) {
 	switch active {
 	case avx512:

@@ -2,6 +2,8 @@
 
 package kernel
 
+import "unsafe"
+
 func bestLevel() int { return portable }
 
 // placeLanes lists the lanes of a vector register on the levels of this machine.
@@ -34,3 +36,7 @@ func runWinogradOutput(cols int, accumulate bool, a *winogradOutArgs) {
 }
 
 func (a winogradProductArgs) run(size, tiles int) { a.portable(size, tiles) }
+
+func runWinogradWeights(a *winogradWeightArgs) {
+	winogradWeightsPortable(unsafe.Slice(a.dst, (winogradPositions-1)*a.position/4+winogradWeightTile), winogradWeightTile, a)
+}

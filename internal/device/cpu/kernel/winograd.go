@@ -94,64 +94,6 @@ func WinogradPays(cin, cout, rows, cols int) bool {
 // WinogradPackedLen is the length of weights packed by [PackWinograd].
 func WinogradPackedLen(cout, cin int) int { return winogradPositions * PackedLen(cout, cin, 1) }
 
-// PackWinograd transforms weights for [Winograd] into dst: for each position
-// the order of [PackConv]. w is [cout][cin][3][3], or [cin][cout][3][3] if
-// transposed; with flipped, both directions of the kernel are reversed, as the
-// backward pass by data needs it. Sums are in float64 and rounded once.
-func PackWinograd(dst, w []float32, cout, cin int, transposed, flipped bool) {
-	checkLen("packed weights", len(dst), WinogradPackedLen(cout, cin))
-	checkLen("weights", len(w), cout*cin*9)
-	step := PackedLen(cout, cin, 1)
-	n := 0
-	eachTile(cout, func(o, size int) {
-		for i := range cin {
-			for j := o; j < o+size; j++ {
-				from := j*cin + i
-				if transposed {
-					from = i*cout + j
-				}
-				packWinogradKernel(dst[n:], (*[9]float32)(w[from*9:]), step, flipped)
-				n++
-			}
-		}
-	})
-}
-
-// packWinogradKernel sets dst[position*step] to G g Gᵀ.
-func packWinogradKernel(dst []float32, g *[9]float32, step int, flipped bool) {
-	var half [winogradIn][3]float64
-	for c := range 3 {
-		var col [3]float64
-		for r := range 3 {
-			at := r*3 + c
-			if flipped {
-				at = 8 - at
-			}
-			col[r] = float64(g[at])
-		}
-		for i, v := range winogradWeight(col) {
-			half[i][c] = v
-		}
-	}
-	for i := range half {
-		for j, v := range winogradWeight(half[i]) {
-			dst[(i*winogradIn+j)*step] = float32(v)
-		}
-	}
-}
-
-// winogradWeight is G g for one direction.
-func winogradWeight(g [3]float64) [winogradIn]float64 {
-	even, odd := g[0]+g[2], g[1]
-	far := float64(g[0]/24) + float64(g[2]/6)
-	return [winogradIn]float64{
-		g[0] / 4,
-		-(even + odd) / 6, (odd - even) / 6,
-		far + odd/12, far - odd/12,
-		g[2],
-	}
-}
-
 // Winograd computes what [Conv] does, by transforms: x, dst, bias and
 // accumulate are as there, w comes from [PackWinograd] and scratch is
 // overwritten. Each sum over input channels is one chain of fused multiply-adds

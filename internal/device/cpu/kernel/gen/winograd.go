@@ -17,6 +17,7 @@ func (t *target) winograd() {
 		t.winogradProduct(o, 2)
 		t.winogradProduct(o, 1)
 	}
+	t.winogradWeights()
 }
 
 var winogradConstants = map[string]float32{"two": 2, "four": 4, "five": 5, "eight": 8}
