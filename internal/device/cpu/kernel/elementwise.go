@@ -1,9 +1,22 @@
 package kernel
 
+import "unsafe"
+
 // Copy sets dst = x.
 func Copy(e Extent, dst, x View) {
 	check2(e, dst, x)
-	walk(opCopy, e, dst, x, View{}, nil)
+	walk(choose(around(e, dst), opCopyAround, opCopy), e, dst, x, View{}, nil)
+}
+
+// aroundBytes is the size from which a result is written past the caches: it
+// does not fit the second level, and its old content need not be read first.
+const aroundBytes = 1 << 20
+
+// around reports whether a result is to be written past the caches, which
+// takes aligned addresses.
+func around(e Extent, dst View) bool {
+	return !e.empty() && 4*e.C*e.H*e.W*Lanes >= aroundBytes && uintptr(unsafe.Pointer(&dst.Data[0]))%(4*Lanes) == 0 &&
+		dst.Chan%Lanes == 0 && dst.Row%Lanes == 0
 }
 
 // Fill sets every element of dst to s.
@@ -16,7 +29,8 @@ func Fill(e Extent, dst View, s float32) {
 // Add sets dst = x + y; dst may be x or y.
 func Add(e Extent, dst, x, y View) {
 	check3(e, dst, x, y)
-	walk(opAdd, e, dst, x, y, nil)
+	inPlace := !e.empty() && (&dst.Data[0] == &x.Data[0] || &dst.Data[0] == &y.Data[0])
+	walk(choose(around(e, dst) && !inPlace, opAddAround, opAdd), e, dst, x, y, nil)
 }
 
 // Axpy sets dst = fma(s, x, dst).

@@ -123,6 +123,12 @@ func product4x6AVX512(a *productArgs)
 func copyAVX512(a *planeArgs)
 
 //go:noescape
+func copyAroundAVX512(a *planeArgs)
+
+//go:noescape
+func addAroundAVX512(a *planeArgs)
+
+//go:noescape
 func fillAVX512(a *planeArgs)
 
 //go:noescape
@@ -410,6 +416,10 @@ func planeAVX512(op planeOp, a *planeArgs) {
 	switch op {
 	case opCopy:
 		copyAVX512(a)
+	case opCopyAround:
+		copyAroundAVX512(a)
+	case opAddAround:
+		addAroundAVX512(a)
 	case opFill:
 		fillAVX512(a)
 	case opAdd:
@@ -630,6 +640,12 @@ func product4x3AVX2(a *productArgs)
 
 //go:noescape
 func copyAVX2(a *planeArgs)
+
+//go:noescape
+func copyAroundAVX2(a *planeArgs)
+
+//go:noescape
+func addAroundAVX2(a *planeArgs)
 
 //go:noescape
 func fillAVX2(a *planeArgs)
@@ -888,6 +904,10 @@ func planeAVX2(op planeOp, a *planeArgs) {
 	switch op {
 	case opCopy:
 		copyAVX2(a)
+	case opCopyAround:
+		copyAroundAVX2(a)
+	case opAddAround:
+		addAroundAVX2(a)
 	case opFill:
 		fillAVX2(a)
 	case opAdd:

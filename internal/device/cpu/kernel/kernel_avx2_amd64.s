@@ -2913,6 +2913,131 @@ next:
 	VZEROUPPER
 	RET
 
+// func copyAroundAVX2(a *planeArgs)
+TEXT ·copyAroundAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ planeArgs_dst(DI), R8
+	MOVQ planeArgs_x(DI), R9
+	MOVQ planeArgs_y(DI), R10
+	MOVQ planeArgs_dRow(DI), R11
+	MOVQ planeArgs_xRow(DI), R12
+	MOVQ planeArgs_yRow(DI), R13
+	SHLQ $2, R11
+	SHLQ $2, R12
+	SHLQ $2, R13
+	MOVQ planeArgs_rows(DI), BX
+	MOVQ planeArgs_v(DI), DX
+
+row:
+	MOVQ planeArgs_cols(DI), CX
+	XORQ AX, AX
+	SUBQ $4, CX
+	JLT tail
+
+main:
+	VMOVUPS 0(R9)(AX*1), Y0
+	VMOVNTPS Y0, 0(R8)(AX*1)
+	VMOVUPS 64(R9)(AX*1), Y1
+	VMOVNTPS Y1, 64(R8)(AX*1)
+	VMOVUPS 128(R9)(AX*1), Y2
+	VMOVNTPS Y2, 128(R8)(AX*1)
+	VMOVUPS 192(R9)(AX*1), Y3
+	VMOVNTPS Y3, 192(R8)(AX*1)
+	ADDQ $256, AX
+	SUBQ $4, CX
+	JGE main
+
+tail:
+	ADDQ $4, CX
+	DECQ CX
+	JLT next
+	VMOVUPS 0(R9)(AX*1), Y0
+	VMOVNTPS Y0, 0(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 64(R9)(AX*1), Y1
+	VMOVNTPS Y1, 64(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 128(R9)(AX*1), Y2
+	VMOVNTPS Y2, 128(R8)(AX*1)
+
+next:
+	ADDQ R11, R8
+	ADDQ R12, R9
+	ADDQ R13, R10
+	DECQ BX
+	JNZ row
+	SFENCE
+	VZEROUPPER
+	RET
+
+// func addAroundAVX2(a *planeArgs)
+TEXT ·addAroundAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ planeArgs_dst(DI), R8
+	MOVQ planeArgs_x(DI), R9
+	MOVQ planeArgs_y(DI), R10
+	MOVQ planeArgs_dRow(DI), R11
+	MOVQ planeArgs_xRow(DI), R12
+	MOVQ planeArgs_yRow(DI), R13
+	SHLQ $2, R11
+	SHLQ $2, R12
+	SHLQ $2, R13
+	MOVQ planeArgs_rows(DI), BX
+	MOVQ planeArgs_v(DI), DX
+
+row:
+	MOVQ planeArgs_cols(DI), CX
+	XORQ AX, AX
+	SUBQ $4, CX
+	JLT tail
+
+main:
+	VMOVUPS 0(R9)(AX*1), Y0
+	VADDPS 0(R10)(AX*1), Y0, Y0
+	VMOVNTPS Y0, 0(R8)(AX*1)
+	VMOVUPS 64(R9)(AX*1), Y1
+	VADDPS 64(R10)(AX*1), Y1, Y1
+	VMOVNTPS Y1, 64(R8)(AX*1)
+	VMOVUPS 128(R9)(AX*1), Y2
+	VADDPS 128(R10)(AX*1), Y2, Y2
+	VMOVNTPS Y2, 128(R8)(AX*1)
+	VMOVUPS 192(R9)(AX*1), Y3
+	VADDPS 192(R10)(AX*1), Y3, Y3
+	VMOVNTPS Y3, 192(R8)(AX*1)
+	ADDQ $256, AX
+	SUBQ $4, CX
+	JGE main
+
+tail:
+	ADDQ $4, CX
+	DECQ CX
+	JLT next
+	VMOVUPS 0(R9)(AX*1), Y0
+	VADDPS 0(R10)(AX*1), Y0, Y0
+	VMOVNTPS Y0, 0(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 64(R9)(AX*1), Y1
+	VADDPS 64(R10)(AX*1), Y1, Y1
+	VMOVNTPS Y1, 64(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 128(R9)(AX*1), Y2
+	VADDPS 128(R10)(AX*1), Y2, Y2
+	VMOVNTPS Y2, 128(R8)(AX*1)
+
+next:
+	ADDQ R11, R8
+	ADDQ R12, R9
+	ADDQ R13, R10
+	DECQ BX
+	JNZ row
+	SFENCE
+	VZEROUPPER
+	RET
+
 // func fillAVX2(a *planeArgs)
 TEXT ·fillAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI

@@ -5613,6 +5613,131 @@ next:
 	VZEROUPPER
 	RET
 
+// func copyAroundAVX512(a *planeArgs)
+TEXT ·copyAroundAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ planeArgs_dst(DI), R8
+	MOVQ planeArgs_x(DI), R9
+	MOVQ planeArgs_y(DI), R10
+	MOVQ planeArgs_dRow(DI), R11
+	MOVQ planeArgs_xRow(DI), R12
+	MOVQ planeArgs_yRow(DI), R13
+	SHLQ $2, R11
+	SHLQ $2, R12
+	SHLQ $2, R13
+	MOVQ planeArgs_rows(DI), BX
+	MOVQ planeArgs_v(DI), DX
+
+row:
+	MOVQ planeArgs_cols(DI), CX
+	XORQ AX, AX
+	SUBQ $4, CX
+	JLT tail
+
+main:
+	VMOVUPS 0(R9)(AX*1), Z0
+	VMOVNTPS Z0, 0(R8)(AX*1)
+	VMOVUPS 64(R9)(AX*1), Z1
+	VMOVNTPS Z1, 64(R8)(AX*1)
+	VMOVUPS 128(R9)(AX*1), Z2
+	VMOVNTPS Z2, 128(R8)(AX*1)
+	VMOVUPS 192(R9)(AX*1), Z3
+	VMOVNTPS Z3, 192(R8)(AX*1)
+	ADDQ $256, AX
+	SUBQ $4, CX
+	JGE main
+
+tail:
+	ADDQ $4, CX
+	DECQ CX
+	JLT next
+	VMOVUPS 0(R9)(AX*1), Z0
+	VMOVNTPS Z0, 0(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 64(R9)(AX*1), Z1
+	VMOVNTPS Z1, 64(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 128(R9)(AX*1), Z2
+	VMOVNTPS Z2, 128(R8)(AX*1)
+
+next:
+	ADDQ R11, R8
+	ADDQ R12, R9
+	ADDQ R13, R10
+	DECQ BX
+	JNZ row
+	SFENCE
+	VZEROUPPER
+	RET
+
+// func addAroundAVX512(a *planeArgs)
+TEXT ·addAroundAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ planeArgs_dst(DI), R8
+	MOVQ planeArgs_x(DI), R9
+	MOVQ planeArgs_y(DI), R10
+	MOVQ planeArgs_dRow(DI), R11
+	MOVQ planeArgs_xRow(DI), R12
+	MOVQ planeArgs_yRow(DI), R13
+	SHLQ $2, R11
+	SHLQ $2, R12
+	SHLQ $2, R13
+	MOVQ planeArgs_rows(DI), BX
+	MOVQ planeArgs_v(DI), DX
+
+row:
+	MOVQ planeArgs_cols(DI), CX
+	XORQ AX, AX
+	SUBQ $4, CX
+	JLT tail
+
+main:
+	VMOVUPS 0(R9)(AX*1), Z0
+	VADDPS 0(R10)(AX*1), Z0, Z0
+	VMOVNTPS Z0, 0(R8)(AX*1)
+	VMOVUPS 64(R9)(AX*1), Z1
+	VADDPS 64(R10)(AX*1), Z1, Z1
+	VMOVNTPS Z1, 64(R8)(AX*1)
+	VMOVUPS 128(R9)(AX*1), Z2
+	VADDPS 128(R10)(AX*1), Z2, Z2
+	VMOVNTPS Z2, 128(R8)(AX*1)
+	VMOVUPS 192(R9)(AX*1), Z3
+	VADDPS 192(R10)(AX*1), Z3, Z3
+	VMOVNTPS Z3, 192(R8)(AX*1)
+	ADDQ $256, AX
+	SUBQ $4, CX
+	JGE main
+
+tail:
+	ADDQ $4, CX
+	DECQ CX
+	JLT next
+	VMOVUPS 0(R9)(AX*1), Z0
+	VADDPS 0(R10)(AX*1), Z0, Z0
+	VMOVNTPS Z0, 0(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 64(R9)(AX*1), Z1
+	VADDPS 64(R10)(AX*1), Z1, Z1
+	VMOVNTPS Z1, 64(R8)(AX*1)
+	DECQ CX
+	JLT next
+	VMOVUPS 128(R9)(AX*1), Z2
+	VADDPS 128(R10)(AX*1), Z2, Z2
+	VMOVNTPS Z2, 128(R8)(AX*1)
+
+next:
+	ADDQ R11, R8
+	ADDQ R12, R9
+	ADDQ R13, R10
+	DECQ BX
+	JNZ row
+	SFENCE
+	VZEROUPPER
+	RET
+
 // func fillAVX512(a *planeArgs)
 TEXT ·fillAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI

@@ -9,6 +9,8 @@ type planeOp int
 
 const (
 	opCopy                planeOp = iota // d = x
+	opCopyAround                         // d = x, past the caches
+	opAddAround                          // d = x + y, past the caches
 	opFill                               // d = v0
 	opAdd                                // d = x + y
 	opAxpy                               // d = fma(v0, x, d)

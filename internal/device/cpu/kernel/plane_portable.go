@@ -59,11 +59,11 @@ func vectorsOf(op planeOp) int {
 
 func element(op planeOp, d, x, y float32, v *[4]*[Lanes]float32, l int) float32 {
 	switch op {
-	case opCopy:
+	case opCopy, opCopyAround:
 		return x
 	case opFill:
 		return v[0][l]
-	case opAdd:
+	case opAdd, opAddAround:
 		return x + y
 	case opAxpy:
 		return fma32(v[0][l], x, d)

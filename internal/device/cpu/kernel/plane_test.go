@@ -327,3 +327,32 @@ func TestShapeMisusePanics(t *testing.T) {
 		})
 	}
 }
+
+// TestLargeResults: what is written past the caches has the same bits, with
+// halos and without, and leaves the halo alone.
+func TestLargeResults(t *testing.T) {
+	levels := fastLevels(t)
+	e := Extent{9, 31, 65} // 1.1 MiB, an odd number of pixels
+	for halo := range 2 {
+		x, y := newBuffer(e, halo).random(1, special), newBuffer(e, 1).random(2, special)
+		run := func(level string, f func(dst View)) buffer {
+			use(t, level)
+			dst := newBuffer(e, halo)
+			if !around(e, dst.view()) {
+				t.Fatal("the result is not written past the caches: the test tests nothing")
+			}
+			f(dst.view())
+			dst.check(t)
+			return dst
+		}
+		for name, f := range map[string]func(View){
+			"copy": func(dst View) { Copy(e, dst, x.view()) },
+			"add":  func(dst View) { Add(e, dst, x.view(), y.view()) },
+		} {
+			want := run("portable", f)
+			for _, level := range levels {
+				sameBits(t, level+" "+name, want.data, run(level, f).data)
+			}
+		}
+	}
+}

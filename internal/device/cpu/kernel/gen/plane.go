@@ -110,6 +110,17 @@ func (t *target) simplePlanes() {
 		load("R9", off, t.v(u))
 		store(t.v(u), off)
 	}})
+	around := func(r string, off int) { t.p("VMOVNTPS %s, %d(R8)(AX*1)", r, off) }
+	fence := func() { t.p("SFENCE") } // a goroutine may go on on another processor
+	t.plane(stream{op: "opCopyAround", name: "copyAround", unroll: 4, one: func(u, off int) {
+		load("R9", off, t.v(u))
+		around(t.v(u), off)
+	}, finish: fence})
+	t.plane(stream{op: "opAddAround", name: "addAround", unroll: 4, one: func(u, off int) {
+		load("R9", off, t.v(u))
+		t.p("VADDPS %d(R10)(AX*1), %[2]s, %[2]s", off, t.v(u))
+		around(t.v(u), off)
+	}, finish: fence})
 	t.plane(stream{op: "opFill", name: "fill", unroll: 4, setup: vector, one: func(u, off int) {
 		store(t.v(v0), off)
 	}})
