@@ -32,12 +32,15 @@ func check(name string, share float64, y yardstick) error {
 	return nil
 }
 
+// senseless says that err is about a measurement, not about the program.
+func senseless(err error) bool { return errors.Is(err, ErrShare) || errors.Is(err, ErrPeak) }
+
 // untilValid calls measure until its result makes sense, at most attempts
 // times, and returns how often it did. The last refusal is the error.
 func untilValid(measure func() error) (int, error) {
 	for n := 1; ; n++ {
 		err := measure()
-		if err == nil || n == attempts || !errors.Is(err, ErrShare) && !errors.Is(err, ErrPeak) {
+		if err == nil || n == attempts || !senseless(err) {
 			if n > 1 && err != nil {
 				err = fmt.Errorf("%w (after %d attempts)", err, n)
 			}

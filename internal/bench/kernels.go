@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -73,7 +74,8 @@ type work struct {
 
 func (c kernelCase) name() string { return c.op + "/" + c.dir + "/" + c.shape }
 
-// Kernels measures the kernels.
+// Kernels measures the kernels. Where a row made no sense, ErrShare or ErrPeak
+// come with the whole document.
 func Kernels(ctx context.Context, o KernelOptions) (*KernelDocument, error) {
 	h, err := newHeader("kernels")
 	if err != nil {
@@ -81,6 +83,7 @@ func Kernels(ctx context.Context, o KernelOptions) (*KernelDocument, error) {
 	}
 	d := &KernelDocument{Header: h}
 	copiers := make([]*copier, o.Threads)
+	var wrong []error
 	for _, c := range kernelCases() {
 		if o.Filter != nil && !o.Filter.MatchString(c.name()) {
 			continue
@@ -89,7 +92,9 @@ func Kernels(ctx context.Context, o KernelOptions) (*KernelDocument, error) {
 			o.Observe(c.name())
 		}
 		row, err := measureCase(ctx, c, o, copiers)
-		if err != nil {
+		if senseless(err) {
+			wrong = append(wrong, err)
+		} else if err != nil {
 			return nil, err
 		}
 		d.Rows = append(d.Rows, row)
@@ -100,7 +105,7 @@ func Kernels(ctx context.Context, o KernelOptions) (*KernelDocument, error) {
 	if len(d.Rows) == 0 {
 		return nil, ErrNoRow
 	}
-	return d, nil
+	return d, errors.Join(wrong...)
 }
 
 // measureCase measures a row until it makes sense.

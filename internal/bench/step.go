@@ -107,13 +107,15 @@ type StepRow struct {
 	Attempts  int      `json:"attempts,omitempty"` // to measure the peak, if more than one
 }
 
-// Steps measures works.
+// Steps measures works. Where a row made no sense, ErrShare or ErrPeak come with
+// the whole document.
 func Steps(ctx context.Context, works []Work, o StepOptions) (*StepDocument, error) {
 	h, err := newHeader("step")
 	if err != nil {
 		return nil, err
 	}
 	d := &StepDocument{Header: h, Networks: map[string]any{}, Rows: []StepRow{}}
+	var wrong []error
 	for _, w := range works {
 		if o.Filter != nil && !o.Filter.MatchString(w.Name()) {
 			continue
@@ -122,7 +124,9 @@ func Steps(ctx context.Context, works []Work, o StepOptions) (*StepDocument, err
 			o.Observe(w.Name())
 		}
 		rows, err := measureWork(ctx, w, o)
-		if err != nil {
+		if senseless(err) {
+			wrong = append(wrong, err)
+		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.Name(), err)
 		}
 		d.Rows = append(d.Rows, rows...)
@@ -139,7 +143,7 @@ func Steps(ctx context.Context, works []Work, o StepOptions) (*StepDocument, err
 	if len(d.Rows)+len(d.Memory) == 0 {
 		return nil, ErrNoRow
 	}
-	return d, nil
+	return d, errors.Join(wrong...)
 }
 
 // ErrNoRow says that a filter left nothing to measure.
@@ -175,8 +179,9 @@ func measureWork(ctx context.Context, w Work, o StepOptions) ([]StepRow, error) 
 		}
 		runs = append(runs, r)
 	}
-	if err := takeTurns(ctx, w, runs, o.Time); err != nil {
-		return nil, err
+	wrong := takeTurns(ctx, w, runs, o.Time)
+	if wrong != nil && !senseless(wrong) {
+		return nil, wrong
 	}
 	var rows []StepRow
 	for _, r := range runs {
@@ -185,14 +190,16 @@ func measureWork(ctx context.Context, w Work, o StepOptions) ([]StepRow, error) 
 			row.Scaling = row.ImagesPerSecond / rows[0].ImagesPerSecond
 			row.ScalingCPU = row.ExecutedGFLOPS / rows[0].ExecutedGFLOPS
 		}
-		if err := check(fmt.Sprintf("%d threads", r.threads), row.Share, r.peak); err != nil {
-			return nil, err
+		if row.Share > 1 {
+			wrong = errors.Join(wrong, check(fmt.Sprintf("%s on %d threads", w.Name(), r.threads), row.Share, r.peak))
 		}
 		rows = append(rows, row)
 	}
 	var err error
-	rows[0].Breakdown, rows[0].Outside, err = profileWork(ctx, w, o.Device)
-	return rows, err
+	if rows[0].Breakdown, rows[0].Outside, err = profileWork(ctx, w, o.Device); err != nil {
+		return nil, err
+	}
+	return rows, wrong
 }
 
 // newStepRun prepares a work and takes a first step, which touches all memory.
@@ -211,16 +218,15 @@ func newStepRun(ctx context.Context, w Work, dev device.Device, threads int) (*s
 // takeTurns measures a step of each run in turn, the peak before and after,
 // until each has had its time.
 func takeTurns(ctx context.Context, w Work, runs []*stepRun, atLeast time.Duration) error {
-	yardsticks := func() error {
+	yardsticks := func() (err error) {
 		for _, r := range runs {
-			if err := r.measurePeak(w.Name()); err != nil {
-				return err
-			}
+			err = errors.Join(err, r.measurePeak(w.Name()))
 		}
-		return nil
-	}
-	if err := yardsticks(); err != nil {
 		return err
+	}
+	before := yardsticks()
+	if before != nil && !senseless(before) {
+		return before
 	}
 	for start := time.Now(); ; {
 		for _, r := range runs {
@@ -229,7 +235,7 @@ func takeTurns(ctx context.Context, w Work, runs []*stepRun, atLeast time.Durati
 			}
 		}
 		if time.Since(start) >= atLeast*time.Duration(len(runs)) {
-			return yardsticks()
+			return errors.Join(before, yardsticks())
 		}
 	}
 }
@@ -241,11 +247,8 @@ func (r *stepRun) measurePeak(name string) error {
 		if err != nil {
 			return err
 		}
-		if err := check(name, 0, y); err != nil {
-			return err
-		}
 		r.peak = r.peak.faster(y)
-		return nil
+		return check(fmt.Sprintf("%s on %d threads", name, r.threads), 0, y)
 	})
 	r.attempts = max(r.attempts, n)
 	return err
