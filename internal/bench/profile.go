@@ -21,6 +21,7 @@ type recorder struct {
 	mu          sync.Mutex
 	executables []*recordedExecutable
 	update      time.Duration // of the optimizer, which the device does not see
+	packs       time.Duration // of taking trained weights
 }
 
 type recordedExecutable struct {
@@ -68,8 +69,19 @@ func (e *recordedExecutable) NewStream() (device.Stream, error) {
 	return s, nil
 }
 
+// SetTrainable is called by one goroutine at a time, between Runs.
+func (e *recordedExecutable) SetTrainable(flat []float32) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := threadTime()
+	err := e.Executable.SetTrainable(flat)
+	e.owner.packs += threadTime() - start
+	return err
+}
+
 // reset forgets what was recorded; what is compiled stays.
 func (r *recorder) reset() {
+	r.packs = 0
 	for _, e := range r.executables {
 		e.runs.Store(0)
 		for _, s := range e.streams {
@@ -88,6 +100,7 @@ func (s *recordedStream) reset() {
 // What a stream does besides the ops of its list.
 const (
 	loading    = "load and store lanes"
+	packing    = "pack weights"
 	norms      = "squared norms"
 	summing    = "clip and accumulate"
 	zeroing    = "zero gradients"
@@ -96,7 +109,7 @@ const (
 )
 
 // outside are those of them that are not arithmetic.
-var outside = []string{loading}
+var outside = []string{loading, packing}
 
 // time runs f and adds its time to what.
 func (s *recordedStream) time(what string, f func() error) error {
@@ -209,8 +222,10 @@ func (r *recorder) breakdown(total time.Duration) []OpTime {
 			}
 		}
 	}
-	if r.update > 0 {
-		add(OpTime{Op: updating}, r.update, 0)
+	for what, t := range map[string]time.Duration{updating: r.update, packing: r.packs} {
+		if t > 0 {
+			add(OpTime{Op: what}, t, 0)
+		}
 	}
 	var list []OpTime
 	for k, s := range by {

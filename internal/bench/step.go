@@ -100,7 +100,8 @@ type StepRow struct {
 	PlanBytes     int64   `json:"plan_bytes"` // the plan's estimate of memory
 
 	// Outside is the share of a step's processor time that is no kernel's:
-	// preparing examples, moving them into lanes, and the work around. It and
+	// packing weights, preparing examples, moving them into lanes, and the work
+	// around. It and
 	// Breakdown are of one thread.
 	Outside   float64  `json:"outside_kernels,omitempty"`
 	Breakdown []OpTime `json:"breakdown,omitempty"`

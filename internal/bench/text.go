@@ -59,7 +59,7 @@ func (d *StepDocument) Text() string {
 			}
 			t.row(fmt.Sprintf("%5.1f %%", 100*op.Share), op.Op, op.Dir, op.Algorithm, rate)
 		}
-		t.row(fmt.Sprintf("%5.1f %%", 100*r.Outside), "outside kernels: preparing examples, moving them into lanes, the rest", "", "", "")
+		t.row(fmt.Sprintf("%5.1f %%", 100*r.Outside), "outside kernels: packing weights, preparing examples, moving them into lanes, the rest", "", "", "")
 		t.flush()
 	}
 	if len(d.Memory) > 0 {
