@@ -216,7 +216,7 @@ type ResolvedPlan struct {
 	Mechanisms    []StatementPhase `json:"mechanisms"`
 	Workers       int              `json:"workers"`
 	Threads       int              `json:"threads_per_worker"`
-	MemoryBytes   int64            `json:"memory_bytes"` // of the workers' device, from the plan itself
+	MemoryBytes   int64            `json:"memory_bytes"` // of the workers, from the plan itself
 	Config        string           `json:"config"`       // resolved YAML
 }
 
@@ -243,13 +243,25 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().Dim,
 		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
 		Workers: spec.Workers.Count, Threads: int(perWorker),
-		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream)),
+		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
 		Config:      string(spec.Resolved()),
 	}
 	for _, mechanism := range r.mechanisms {
 		p.Mechanisms = append(p.Mechanisms, describePhase(mechanism, 0))
 	}
 	return p, nil
+}
+
+// hostBytes is what a fine-tuning worker holds besides its device's memory: the
+// base, the trained weights with the sum that they came in and go out by, and
+// each thread's sum. The images are not in it: how many there are is private.
+func (r *resolved) hostBytes(threads int) int64 {
+	base := 0
+	for _, p := range r.base.Parameters() {
+		base += p.Len()
+	}
+	const value = 4 // bytes
+	return value * (int64(base) + int64(3+threads)*int64(r.finetune().Dim))
 }
 
 // Text is the plan for people.
@@ -261,7 +273,7 @@ func (p *ResolvedPlan) Text() string {
 			m.Phase, m.SampleRate, m.NoiseMultiplier, m.SigmaGrid, m.DeltaGrid, m.StepsPlanned, m.StepsReserved)
 	}
 	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta)
-	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB on the device\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
+	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
 	return b.String()
 }
 

@@ -217,11 +217,11 @@ func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int)
 	if err != nil {
 		return nil, err
 	}
-	g, err := (&taskFactory{resolved: r, data: workData(n.image), dev: dev, threads: threads}).gradient()
+	a, err := (&run{resolved: r}).startAdapter()
 	if err != nil {
 		return nil, err
 	}
-	a, err := (&run{resolved: r}).startAdapter()
+	g, err := (&taskFactory{resolved: r, data: workData(n.image), dev: dev, threads: threads}).gradient()
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int)
 	for i := range ids {
 		ids[i] = uint32(i)
 	}
-	return &bench.Step{Images: len(ids), Run: func(ctx context.Context) error {
+	return &bench.Step{Images: len(ids), HostBytes: r.hostBytes(threads), Run: func(ctx context.Context) error {
 		if err := g.SetParameters(state); err != nil {
 			return err
 		}

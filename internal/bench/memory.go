@@ -20,11 +20,12 @@ type MemoryRow struct {
 	Threads int    `json:"threads"`
 	Images  int    `json:"images_per_step"`
 	// PlanBytes is the plan's estimate, HighWater the most that was resident,
-	// Before what was before the network was built: the program itself.
+	// and Program what of it is the program itself: its file and what it held
+	// before the network was built.
 	PlanBytes int64 `json:"plan_bytes"`
 	HighWater int64 `json:"high_water_bytes"`
-	Before    int64 `json:"before_bytes"`
-	// OverPlan is what the step took, HighWater - Before, over the plan.
+	Program   int64 `json:"program_bytes"`
+	// OverPlan is what the step took, HighWater - Program, over the plan.
 	OverPlan float64 `json:"over_plan"`
 }
 
@@ -64,8 +65,8 @@ func memoryRows(ctx context.Context, o StepOptions) ([]MemoryRow, error) {
 // nothing else.
 func MeasureMemory(ctx context.Context, w Work, dev device.Device, threads int) (MemoryRow, error) {
 	row := MemoryRow{Work: w.Kind, Net: w.Net, Threads: threads}
-	var err error
-	if row.Before, err = resident("VmRSS"); err != nil {
+	before, err := resident("RssAnon")
+	if err != nil {
 		return row, err
 	}
 	r := &recorder{Device: dev}
@@ -79,11 +80,16 @@ func MeasureMemory(ctx context.Context, w Work, dev device.Device, threads int) 
 	if err := step.whole(ctx); err != nil {
 		return row, err
 	}
-	row.Images, row.PlanBytes = step.Images, r.memory(threads)
+	row.Images, row.PlanBytes = step.Images, r.memory(threads)+step.HostBytes
 	if row.HighWater, err = resident("VmHWM"); err != nil {
 		return row, err
 	}
-	row.OverPlan = float64(row.HighWater-row.Before) / float64(row.PlanBytes)
+	file, err := resident("RssFile")
+	if err != nil {
+		return row, err
+	}
+	row.Program = before + file
+	row.OverPlan = float64(row.HighWater-row.Program) / float64(row.PlanBytes)
 	return row, nil
 }
 

@@ -29,6 +29,8 @@ type Step struct {
 	// and moving average, arithmetic that no stream sees.
 	Update func() error
 	Close  func()
+	// HostBytes is what the plan estimates besides the device's memory.
+	HostBytes int64
 }
 
 // whole is the step with its update.
@@ -279,7 +281,7 @@ func (r *stepRun) row(w Work) StepRow {
 		PeakGFLOPS: r.peak.flops / 1e9, TheoryGFLOPS: r.peak.theory / 1e9,
 		Busy:          cpu / wall / float64(r.threads),
 		AllocsPerStep: float64(median(r.mallocs)), BytesPerStep: float64(median(r.bytes)),
-		PlanBytes: r.recorder.memory(r.threads),
+		PlanBytes: r.recorder.memory(r.threads) + r.step.HostBytes,
 	}
 	row.Share = row.ExecutedGFLOPS / row.PeakGFLOPS
 	if r.attempts > 1 {

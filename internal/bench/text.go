@@ -66,8 +66,8 @@ func (d *StepDocument) Text() string {
 		b.WriteString("\n")
 		t := newTable(&b, "memory of a step", "threads", "images", "plan MB", "taken MB", "over plan", "program MB")
 		for _, r := range d.Memory {
-			t.row(r.Work+"/"+r.Net, r.Threads, r.Images, megabytes(r.PlanBytes), megabytes(r.HighWater-r.Before),
-				fmt.Sprintf("%.3f", r.OverPlan), megabytes(r.Before))
+			t.row(r.Work+"/"+r.Net, r.Threads, r.Images, megabytes(r.PlanBytes), megabytes(r.HighWater-r.Program),
+				fmt.Sprintf("%.3f", r.OverPlan), megabytes(r.Program))
 		}
 		t.flush()
 	}
