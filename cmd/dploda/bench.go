@@ -143,7 +143,8 @@ multiply-adds in registers, measured before and after each row by the thread's
 processor time, and the theoretical one is the clock, measured by a chain of
 additions, times lanes, times 2, times the multiply-adds of a cycle. All other
 rows give the bytes that must be read and written a second, on data far larger
-than the caches, and their peak is copy's. A share above 1, or a peak below
+than the caches, and their peak is copy's, for ops that overwrite what they read
+the faster of copy's and that of a loop that does the same. A share above 1, or a peak below
 95 % of theory after 5 attempts, ends with an error.
 
 --json prints one document: the header's fields (command, machine, cpu, go,

@@ -80,7 +80,7 @@ func (t tokens) softmax(dir string, passes int, run func(s, p []float32)) kernel
 		return cycled(bytes, func(seed int) func() {
 			s, p := lanesOf(n, seed), lanesOf(n, seed+1)
 			return func() { run(s, p) }
-		}), work{bytes: float64(bytes)}, nil
+		}), work{bytes: float64(bytes), inPlace: true}, nil
 	}}
 }
 
@@ -110,7 +110,9 @@ func cycled(bytes int, newCall func(seed int) func()) func() (func(), error) {
 	return func() (func(), error) {
 		var calls []func()
 		for i := range min(maxStreams, 1+memoryFootprint/bytes) {
-			calls = append(calls, newCall(i))
+			call := newCall(i)
+			call() // touches all memory
+			calls = append(calls, call)
 		}
 		next := 0
 		return func() {

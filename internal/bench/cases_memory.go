@@ -144,7 +144,7 @@ func gradientCases() []kernelCase {
 	}
 	row := func(op string, bytes int, newWork func() (func(), error)) kernelCase {
 		return kernelCase{op: op, dir: "gradient", shape: shape, prepare: func() (func() (func(), error), work, error) {
-			return newWork, work{bytes: float64(bytes)}, nil
+			return newWork, work{bytes: float64(bytes), inPlace: true}, nil
 		}}
 	}
 	return []kernelCase{
@@ -175,7 +175,7 @@ func must(err error) {
 
 // optimizerCases are the element-wise loops around a step, in plain Go.
 func optimizerCases() []kernelCase {
-	const n = 16 << 20
+	const n = copyFloats // a cache that held a part would lift the row above copy
 	shape := fmt.Sprintf("%d parameters", n)
 	return []kernelCase{
 		{op: "adam", dir: "step", shape: shape, prepare: func() (func() (func(), error), work, error) {
@@ -183,14 +183,14 @@ func optimizerCases() []kernelCase {
 				a, err := optim.NewAdam(n, optim.DefaultAdam())
 				params, gradient := pattern(n, 1), pattern(n, 2)
 				return func() { must(a.Step(params, gradient, 1e-3)) }, err
-			}, work{bytes: 7 * 4 * n}, nil // reads parameters, gradient and two moments, writes all but the gradient
+			}, work{bytes: 7 * 4 * n, inPlace: true}, nil // reads parameters, gradient and two moments, writes all but the gradient
 		}},
 		{op: "moving average", dir: "step", shape: shape, prepare: func() (func() (func(), error), work, error) {
 			return func() (func(), error) {
 				params := pattern(n, 1)
 				e, err := optim.NewEMA(params, 0.999)
 				return func() { must(e.Update(params)) }, err
-			}, work{bytes: 3 * 4 * n}, nil
+			}, work{bytes: 3 * 4 * n, inPlace: true}, nil
 		}},
 		{op: "sampler", dir: "step", shape: shape, prepare: func() (func() (func(), error), work, error) {
 			return func() (func(), error) {
@@ -198,7 +198,7 @@ func optimizerCases() []kernelCase {
 				// contracts, as DPM-Solver++(2M)'s steps do
 				step := diffusion.Step{FromX: 0.5, FromClean: 0.75, FromLast: -0.25}
 				return func() { step.Advance(x, clean, last, nil) }, nil
-			}, work{bytes: 4 * 4 * n}, nil
+			}, work{bytes: 4 * 4 * n, inPlace: true}, nil
 		}},
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // memoryFootprint is what a row by bytes cycles through: far more than the
 // caches hold, so that its data come from memory.
-const memoryFootprint = 256 << 20
+const memoryFootprint = 512 << 20
 
 // single returns the list with the kept ops alone. What these read and none of
 // them writes becomes an input.
@@ -68,6 +68,9 @@ func listWork(l *device.OpList, bytes int) (func() (func(), error), work, error)
 				return nil, err
 			}
 			if err := fillInputs(s, l, dev.Lanes()); err != nil {
+				return nil, err
+			}
+			if err := s.Run(); err != nil { // touches all memory
 				return nil, err
 			}
 			all = append(all, s)

@@ -105,7 +105,7 @@ const (
 	summing    = "clip and accumulate"
 	zeroing    = "zero gradients"
 	collecting = "collect gradients"
-	updating   = "optimizer and average"
+	optimizing = "optimizer and average"
 )
 
 // outside are those of them that are not arithmetic.
@@ -222,7 +222,7 @@ func (r *recorder) breakdown(total time.Duration) []OpTime {
 			}
 		}
 	}
-	for what, t := range map[string]time.Duration{updating: r.update, packing: r.packs} {
+	for what, t := range map[string]time.Duration{optimizing: r.update, packing: r.packs} {
 		if t > 0 {
 			add(OpTime{Op: what}, t, 0)
 		}

@@ -70,27 +70,35 @@ func theoreticalPeak(clock float64, lanes int, measured float64) float64 {
 	return 4 * one
 }
 
-// copyBytes is the size of each of the two buffers of the copy yardstick: far
-// larger than any cache.
-const copyBytes = 256 << 20
+// copyFloats is the size of each of the two buffers of the memory yardstick:
+// far larger than any cache.
+const copyFloats = 64 << 20
 
-// A copier measures copy between two large buffers of its own.
-type copier struct{ dst, src []byte }
+// A copier measures loops on two large buffers of its own.
+type copier struct{ dst, src []float32 }
 
 func newCopier() *copier {
-	c := &copier{make([]byte, copyBytes), make([]byte, copyBytes)}
-	for i := 0; i < copyBytes; i += 4096 { // pages that were never written share one page of zeros
-		c.src[i], c.dst[i] = 1, 1
-	}
+	c := &copier{lanesOf(copyFloats, 0), lanesOf(copyFloats, 0)} // written: fresh pages share one page of zeros
 	return c
 }
 
-// peak is the bytes read and written by the fastest of some copies, per second.
-func (c *copier) peak() float64 {
+// peak is the bytes read and written a second by the fastest of some copies. For
+// a row that updates in place loops that do so count, too: what they write they
+// have read, so that no line is fetched in vain, and copy is no bound.
+func (c *copier) peak(inPlace bool) float64 {
 	best := 0.0
-	for range 4 {
-		t := elapsed(1, func() { copy(c.dst, c.src) })
-		best = max(best, 2*copyBytes/t.Seconds())
+	measure := func(buffers int, run func()) {
+		t := elapsed(1, run)
+		best = max(best, float64(buffers)*4*copyFloats/t.Seconds())
+	}
+	for range 6 {
+		measure(2, func() { copy(c.dst, c.src) })
+		if inPlace {
+			measure(3, func() { kernel.AddScaled(c.dst, 0.5, c.src) })
+			e := kernel.Extent{C: 1, H: 1, W: copyFloats / kernel.Lanes}
+			v := kernel.View{Data: c.dst, Chan: copyFloats, Row: copyFloats}
+			measure(2, func() { kernel.Scale(e, v, 0.5, v) })
+		}
 	}
 	return best
 }
