@@ -207,7 +207,9 @@ func runPlane(op planeOp, a *planeArgs) {
 		second := *a
 		second.dst, second.x, second.y, second.v = upperHalf(a.dst), upperHalf(a.x), upperHalf(a.y), upperHalf(a.v)
 		planeAVX2(op, a)
-		planeAVX2(op, &second)
+		if op != opCopyAround && op != opAddAround { // these take all lanes at once
+			planeAVX2(op, &second)
+		}
 	default:
 		runPlanePortable(op, a)
 	}

@@ -52,9 +52,15 @@ type planeArgs struct {
 	v                *float32 // vectors of 16 lanes
 }
 
-// maxCall bounds the pixels of one elementwise kernel call, for assembly cannot
-// be preempted.
-const maxCall = 8192
+// callPixels bounds the pixels of one elementwise kernel call, for assembly
+// cannot be preempted. Where a register holds a part of the lanes, the parts of
+// a call's pixels follow each other through the first-level cache.
+func callPixels() int {
+	if vectorLanes() < Lanes {
+		return 128
+	}
+	return 8192
+}
 
 // walk runs an elementwise op over all planes of e. Buffers without halos are
 // walked as fewer, longer planes.
@@ -68,10 +74,11 @@ func walk(op planeOp, e Extent, dst, x, y View, v *float32) {
 			e.W, e.C = e.W*e.C, 1
 		}
 	}
+	limit := callPixels()
 	for c := range e.C {
-		for col := 0; col < e.W; col += maxCall {
-			n := min(maxCall, e.W-col)
-			rows := max(1, maxCall/n)
+		for col := 0; col < e.W; col += limit {
+			n := min(limit, e.W-col)
+			rows := max(1, limit/n)
 			for r := 0; r < e.H; r += rows {
 				runPlane(op, &planeArgs{
 					dst: at(dst, c, r, col), x: at(x, c, r, col), y: at(y, c, r, col),

@@ -110,16 +110,20 @@ func (t *target) simplePlanes() {
 		load("R9", off, t.v(u))
 		store(t.v(u), off)
 	}})
-	around := func(r string, off int) { t.p("VMOVNTPS %s, %d(R8)(AX*1)", r, off) }
+	// Stores past the caches are of all lanes at once, for half a line is slow.
+	around := func(u, off int, change func(u, off int)) {
+		for part := 0; part < 64; part += t.width {
+			load("R9", off+part, t.v(u))
+			change(u, off+part)
+			t.p("VMOVNTPS %s, %d(R8)(AX*1)", t.v(u), off+part)
+		}
+	}
 	fence := func() { t.p("SFENCE") } // a goroutine may go on on another processor
 	t.plane(stream{op: "opCopyAround", name: "copyAround", unroll: 4, one: func(u, off int) {
-		load("R9", off, t.v(u))
-		around(t.v(u), off)
+		around(u, off, func(int, int) {})
 	}, finish: fence})
 	t.plane(stream{op: "opAddAround", name: "addAround", unroll: 4, one: func(u, off int) {
-		load("R9", off, t.v(u))
-		t.p("VADDPS %d(R10)(AX*1), %[2]s, %[2]s", off, t.v(u))
-		around(t.v(u), off)
+		around(u, off, func(u, off int) { t.p("VADDPS %d(R10)(AX*1), %[2]s, %[2]s", off, t.v(u)) })
 	}, finish: fence})
 	t.plane(stream{op: "opFill", name: "fill", unroll: 4, setup: vector, one: func(u, off int) {
 		store(t.v(v0), off)
