@@ -14,6 +14,9 @@ type stream struct {
 	// the copies of an unrolled loop.
 	setup func()
 	one   func(u, off int)
+	// mixed interleaves the copies, which then must not share registers: for
+	// long chains of operations.
+	mixed bool
 	// finish stores the sums of a reduction.
 	finish func()
 	// scaleDst and scaleX are 2 where that tensor has twice the height and width.
@@ -43,8 +46,12 @@ func (t *target) plane(s stream) {
 		t.p("SUBQ $%d, CX", s.unroll)
 		t.p("JLT tail")
 		t.label("main")
-		for u := range s.unroll {
-			s.one(u, 64*u)
+		if s.mixed {
+			t.interleave(s.unroll, func(u int) { s.one(u, 64*u) })
+		} else {
+			for u := range s.unroll {
+				s.one(u, 64*u)
+			}
 		}
 		t.p("ADDQ $%d, AX", 64*s.unroll)
 		t.p("SUBQ $%d, CX", s.unroll)
@@ -251,45 +258,47 @@ func (t *target) siluSlope(x, s, a, b string) {
 }
 
 func (t *target) siluPlanes() {
-	x, s, a, b := t.v(0), t.v(1), t.v(2), t.v(3)
-	t.plane(stream{op: "opSiLU", name: "silu", unroll: 1, setup: t.keepExp, one: func(u, off int) {
-		t.p("VMOVUPS (R9)(AX*1), %s", x)
-		t.silu(x, s, a, b)
-		t.p("VMOVUPS %s, (R8)(AX*1)", x)
+	t.plane(stream{op: "opSiLU", name: "silu", unroll: 3, mixed: true, setup: t.keepExp, one: func(u, off int) {
+		x := t.v(4 * u)
+		t.p("VMOVUPS %d(R9)(AX*1), %s", off, x)
+		t.silu(x, t.v(4*u+1), t.v(4*u+2), t.v(4*u+3))
+		t.p("VMOVUPS %s, %d(R8)(AX*1)", x, off)
 	}})
-	slope := func() {
-		t.p("VMOVUPS (R9)(AX*1), %s", x)
-		t.siluSlope(x, s, a, b)
-		t.p("VMULPS (R10)(AX*1), %[1]s, %[1]s", x)
+	slope := func(u, off int) string {
+		x := t.v(4 * u)
+		t.p("VMOVUPS %d(R9)(AX*1), %s", off, x)
+		t.siluSlope(x, t.v(4*u+1), t.v(4*u+2), t.v(4*u+3))
+		t.p("VMULPS %d(R10)(AX*1), %[2]s, %[2]s", off, x)
+		return x
 	}
-	t.plane(stream{op: "opSiLUBackward", name: "siluBackward", unroll: 1, setup: t.keepExp, one: func(u, off int) {
-		slope()
-		t.p("VMOVUPS %s, (R8)(AX*1)", x)
+	t.plane(stream{op: "opSiLUBackward", name: "siluBackward", unroll: 3, mixed: true, setup: t.keepExp, one: func(u, off int) {
+		t.p("VMOVUPS %s, %d(R8)(AX*1)", slope(u, off), off)
 	}})
-	t.plane(stream{op: "opSiLUBackwardAdd", name: "siluBackwardAdd", unroll: 1, setup: t.keepExp, one: func(u, off int) {
-		slope()
-		t.p("VADDPS (R8)(AX*1), %[1]s, %[1]s", x)
-		t.p("VMOVUPS %s, (R8)(AX*1)", x)
+	t.plane(stream{op: "opSiLUBackwardAdd", name: "siluBackwardAdd", unroll: 3, mixed: true, setup: t.keepExp, one: func(u, off int) {
+		x := slope(u, off)
+		t.p("VADDPS %d(R8)(AX*1), %[2]s, %[2]s", off, x)
+		t.p("VMOVUPS %s, %d(R8)(AX*1)", x, off)
 	}})
 }
 
 func (t *target) normPlanes() {
-	const base = 8 // vectors v0, v1… are in registers from here
+	const base = 12 // vectors v0, v1… are in registers from here
 	v := func(i int) string { return t.v(base + i) }
-	affine := func(u, off int) {
-		t.p("VMOVUPS %d(R9)(AX*1), %s", off, t.v(u))
-		t.p("VSUBPS %s, %[2]s, %[2]s", v(0), t.v(u))
-		t.p("VFMADD213PS %s, %s, %s", v(2), v(1), t.v(u))
+	affine := func(x string, off int) {
+		t.p("VMOVUPS %d(R9)(AX*1), %s", off, x)
+		t.p("VSUBPS %s, %[2]s, %[2]s", v(0), x)
+		t.p("VFMADD213PS %s, %s, %s", v(2), v(1), x)
 	}
 	three := func() { t.vectors(base, 3) }
 	t.plane(stream{op: "opAffine", name: "affine", unroll: 4, setup: three, one: func(u, off int) {
-		affine(u, off)
+		affine(t.v(u), off)
 		t.p("VMOVUPS %s, %d(R8)(AX*1)", t.v(u), off)
 	}})
-	t.plane(stream{op: "opAffineSiLU", name: "affineSiLU", unroll: 1, setup: func() { three(); t.keepExp() }, one: func(u, off int) {
-		affine(u, off)
-		t.silu(t.v(0), t.v(1), t.v(2), t.v(3))
-		t.p("VMOVUPS %s, (R8)(AX*1)", t.v(0))
+	t.plane(stream{op: "opAffineSiLU", name: "affineSiLU", unroll: 3, mixed: true, setup: func() { three(); t.keepExp() }, one: func(u, off int) {
+		x := t.v(4 * u)
+		affine(x, off)
+		t.silu(x, t.v(4*u+1), t.v(4*u+2), t.v(4*u+3))
+		t.p("VMOVUPS %s, %d(R8)(AX*1)", x, off)
 	}})
 	backward := func(u, off int) {
 		t.p("VMOVUPS %d(R9)(AX*1), %s", off, t.v(u))

@@ -68,6 +68,23 @@ func (t *target) p(format string, args ...any) {
 	fmt.Fprintf(&t.body, "\t"+format+"\n", args...)
 }
 
+// interleave writes n independent instruction sequences of equal length in
+// turns, so that the processor need not look far ahead to work on all of them.
+func (t *target) interleave(n int, sequence func(i int)) {
+	lines := make([][]string, n)
+	for i := range n {
+		start := t.body.Len()
+		sequence(i)
+		lines[i] = strings.SplitAfter(string(t.body.Bytes()[start:]), "\n")
+		t.body.Truncate(start)
+	}
+	for j := range lines[0] {
+		for i := range n {
+			t.body.WriteString(lines[i][j])
+		}
+	}
+}
+
 func (t *target) label(name string) { fmt.Fprintf(&t.body, "\n%s:\n", name) }
 
 // v names a vector register.
