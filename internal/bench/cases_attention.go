@@ -23,22 +23,36 @@ func strided(n, stride int) []int32 {
 	return p
 }
 
-// The matrices are scores [T][T][16] and values [d][T][16]; the products are
-// those of the cpu device's attention.
+// The matrices are scores [T][T][16] and values [d][T][16], with the gaps that
+// the cpu device leaves so that a column spreads over the caches; the products
+// are those of its attention.
+
+// row is the stride between the rows of scores: an odd number of pixels.
+func (t tokens) row() int { return (t.count() | 1) * kernel.Lanes }
+
+// plane is the stride between the channels of values.
+func (t tokens) plane() int {
+	n := t.count()
+	if n%8 == 0 {
+		n++
+	}
+	return n * kernel.Lanes
+}
+
 func (t tokens) scores() *kernel.ProductSpec {
-	n, plane := t.count(), t.count()*kernel.Lanes
+	n, plane := t.count(), t.plane()
 	return &kernel.ProductSpec{
-		A: strided(n, kernel.Lanes), DstO: strided(n, plane), B: strided(n, kernel.Lanes), DstT: strided(n, kernel.Lanes),
+		A: strided(n, kernel.Lanes), DstO: strided(n, t.row()), B: strided(n, kernel.Lanes), DstT: strided(n, kernel.Lanes),
 		Rows: t.width, Cols: 1, ARow: plane, BRow: plane,
 	}
 }
 
 // rows is dst[d][i] = Σ_j S[i][j]·v[d][j], columns the same with S[j][i].
-func (t tokens) rows() *kernel.ProductSpec    { return t.mix(t.count()*kernel.Lanes, kernel.Lanes) }
-func (t tokens) columns() *kernel.ProductSpec { return t.mix(kernel.Lanes, t.count()*kernel.Lanes) }
+func (t tokens) rows() *kernel.ProductSpec    { return t.mix(t.row(), kernel.Lanes) }
+func (t tokens) columns() *kernel.ProductSpec { return t.mix(kernel.Lanes, t.row()) }
 
 func (t tokens) mix(token, other int) *kernel.ProductSpec {
-	n, plane := t.count(), t.count()*kernel.Lanes
+	n, plane := t.count(), t.plane()
 	return &kernel.ProductSpec{
 		A: strided(n, token), DstO: strided(n, kernel.Lanes), B: strided(t.width, plane), DstT: strided(t.width, plane),
 		Rows: 1, Cols: n, APix: other, BPix: kernel.Lanes,
@@ -58,14 +72,14 @@ func (t tokens) product(dir string, spec *kernel.ProductSpec, left, right, resul
 }
 
 func (t tokens) cases() []kernelCase {
-	square, values := t.count()*t.count()*kernel.Lanes, t.width*t.count()*kernel.Lanes
+	square, values := t.count()*t.row(), t.width*t.plane()
 	return []kernelCase{
 		t.product("scores", t.scores(), values, values, square),
 		t.product("mix", t.rows(), square, values, values),
 		t.product("mix of the scores' columns", t.columns(), square, values, values),
-		t.softmax("forward", 2, func(s, _ []float32) { kernel.Softmax(s, t.count(), t.count(), t.count()*kernel.Lanes, 0.125) }),
+		t.softmax("forward", 2, func(s, _ []float32) { kernel.Softmax(s, t.count(), t.count(), t.row(), 0.125) }),
 		t.softmax("backward", 3, func(s, p []float32) {
-			kernel.SoftmaxBackward(s, p, t.count(), t.count(), t.count()*kernel.Lanes, 0.125)
+			kernel.SoftmaxBackward(s, p, t.count(), t.count(), t.row(), 0.125)
 		}),
 		t.whole("forward", device.NoGradient, only[*device.Attention](nil)),
 		t.whole("backward", device.Summed, only[*device.AttentionBackward](nil)),
@@ -78,7 +92,7 @@ func (t tokens) softmax(dir string, passes int, run func(s, p []float32)) kernel
 	bytes := 4 * passes * n
 	return kernelCase{op: "softmax", dir: dir, shape: t.shape(), prepare: func() (func() (func(), error), work, error) {
 		return cycled(bytes, func(seed int) func() {
-			s, p := lanesOf(n, seed), lanesOf(n, seed+1)
+			s, p := lanesOf(t.count()*t.row(), seed), lanesOf(t.count()*t.row(), seed+1)
 			return func() { run(s, p) }
 		}), work{bytes: float64(bytes), inPlace: true}, nil
 	}}

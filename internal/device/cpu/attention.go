@@ -7,36 +7,40 @@ import (
 	"github.com/dploda/dploda/internal/device/cpu/kernel"
 )
 
-// The matrices of one attention head are the scores [T][T][16], of T query
+// The matrices of one attention head are the scores S[T][T][16], of T query
 // pixels and T key pixels, and values of d channels at T pixels. Each function
 // below describes one kind of product of them.
 
 // scores is S[i][j] = Σ_d a[d][i]·b[d][j].
-func scores(a, b *layout, d int) *kernel.ProductSpec {
+func scores(s, a, b *layout, d int) *kernel.ProductSpec {
 	t := a.H * a.W
 	return &kernel.ProductSpec{
-		A: a.pixels(), DstO: strided(t, t*lanes), B: b.pixels(), DstT: strided(t, lanes),
+		A: a.pixels(), DstO: strided(t, s.row), B: b.pixels(), DstT: strided(t, lanes),
 		Rows: d, Cols: 1, ARow: a.plane, BRow: b.plane,
 	}
 }
 
 // rowsTimes is dst[d][i] = Σ_j S[i][j]·v[d][j].
-func rowsTimes(v, dst *layout, d int) *kernel.ProductSpec {
+func rowsTimes(s, v, dst *layout, d int) *kernel.ProductSpec {
 	t := v.H * v.W
 	return &kernel.ProductSpec{
-		A: strided(t, t*lanes), DstO: dst.pixels(), B: v.channels(d), DstT: dst.channels(d),
+		A: strided(t, s.row), DstO: dst.pixels(), B: v.channels(d), DstT: dst.channels(d),
 		Rows: v.H, Cols: v.W, ARow: v.W * lanes, APix: lanes, BRow: v.row, BPix: lanes,
 	}
 }
 
 // columnsTimes is dst[d][j] = Σ_i S[i][j]·v[d][i].
-func columnsTimes(v, dst *layout, d int) *kernel.ProductSpec {
+func columnsTimes(s, v, dst *layout, d int) *kernel.ProductSpec {
 	t := v.H * v.W
 	return &kernel.ProductSpec{
 		A: strided(t, lanes), DstO: dst.pixels(), B: v.channels(d), DstT: dst.channels(d),
-		Rows: v.H, Cols: v.W, ARow: v.W * t * lanes, APix: t * lanes, BRow: v.row, BPix: lanes,
+		Rows: v.H, Cols: v.W, ARow: v.W * s.row, APix: s.row, BRow: v.row, BPix: lanes,
 	}
 }
+
+// scoresHalo makes the number of pixels of a row of scores odd, or those of a
+// column would share few sets of the caches.
+func scoresHalo(s device.Shape) halo { return halo{right: 1 - s.W%2} }
 
 func strided(n, stride int) []int32 {
 	p := make([]int32, n)
@@ -62,30 +66,29 @@ func (c *compiler) probabilities(q, k, p device.Value, heads int, keep bool) *pr
 	r := &probabilities{q: c.layout(q), k: c.layout(k), p: c.layout(p), keep: keep}
 	r.d, r.t = r.q.C/heads, r.q.H*r.q.W
 	r.scale = float32(1 / math.Sqrt(float64(r.d)))
-	r.spec = scores(r.q, r.k, r.d)
+	r.spec = scores(r.p, r.q, r.k, r.d)
 	return r
 }
 
 // of returns the place of one head's probabilities.
 func (r *probabilities) of(s *stream, head int) []float32 {
-	n := r.t * r.t * lanes
 	if !r.keep {
 		head = 0
 	}
-	return r.p.buffer(s)[head*n:][:n]
+	return r.p.buffer(s)[head*r.p.plane:][:r.t*r.p.row]
 }
 
 func (r *probabilities) compute(s *stream, head int) []float32 {
 	p := r.of(s, head)
 	kernel.LaneProduct(p, r.q.head(s, head, r.d), r.k.head(s, head, r.d), r.spec, false)
-	kernel.Softmax(p, r.t, r.t, r.t*lanes, r.scale)
+	kernel.Softmax(p, r.t, r.t, r.p.row, r.scale)
 	return p
 }
 
 func (c *compiler) attention(o *device.Attention) step {
 	p := c.probabilities(o.Q, o.K, o.P, o.Heads, o.Keep)
 	y, v := c.layout(o.Y), c.layout(o.V)
-	mix := rowsTimes(v, y, p.d)
+	mix := rowsTimes(p.p, v, y, p.d)
 	return func(s *stream) {
 		for h := range o.Heads {
 			kernel.LaneProduct(y.head(s, h, p.d), p.compute(s, h), v.head(s, h, p.d), mix, false)
@@ -96,16 +99,16 @@ func (c *compiler) attention(o *device.Attention) step {
 func (c *compiler) attentionBackward(o *device.AttentionBackward) step {
 	p := c.probabilities(o.Q, o.K, o.P, o.Heads, o.Keep)
 	dy, v, dp := c.layout(o.DY), c.layout(o.V), c.layout(o.DP)
-	toScores := scores(dy, v, p.d)
+	toScores := scores(dp, dy, v, p.d)
 	var dq, dk, dv *gradientProduct
 	if o.DQ != device.NoValue {
-		dq = &gradientProduct{rowsTimes(p.k, c.layout(o.DQ), p.d), p.k, c.layout(o.DQ), o.AddQ}
+		dq = &gradientProduct{rowsTimes(dp, p.k, c.layout(o.DQ), p.d), p.k, c.layout(o.DQ), o.AddQ}
 	}
 	if o.DK != device.NoValue {
-		dk = &gradientProduct{columnsTimes(p.q, c.layout(o.DK), p.d), p.q, c.layout(o.DK), o.AddK}
+		dk = &gradientProduct{columnsTimes(dp, p.q, c.layout(o.DK), p.d), p.q, c.layout(o.DK), o.AddK}
 	}
 	if o.DV != device.NoValue {
-		dv = &gradientProduct{columnsTimes(dy, c.layout(o.DV), p.d), dy, c.layout(o.DV), o.AddV}
+		dv = &gradientProduct{columnsTimes(p.p, dy, c.layout(o.DV), p.d), dy, c.layout(o.DV), o.AddV}
 	}
 	return func(s *stream) {
 		for h := range o.Heads {
@@ -115,7 +118,7 @@ func (c *compiler) attentionBackward(o *device.AttentionBackward) step {
 			}
 			ds := dp.buffer(s)
 			kernel.LaneProduct(ds, dy.head(s, h, p.d), v.head(s, h, p.d), toScores, false)
-			kernel.SoftmaxBackward(ds, probs, p.t, p.t, p.t*lanes, p.scale)
+			kernel.SoftmaxBackward(ds, probs, p.t, p.t, p.p.row, p.scale)
 			// in this order: a shared gradient is first written, then added to
 			dq.run(s, ds, h, p.d)
 			dk.run(s, ds, h, p.d)

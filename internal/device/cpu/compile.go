@@ -79,6 +79,10 @@ func halos(l *device.OpList) []halo {
 			h[o.X] = h[o.X].union(convolutionHalo(l.Shapes[o.X], l.Shapes[o.DY], o.Kernel, o.Conv))
 		case *device.ConvolutionData:
 			h[o.DY] = h[o.DY].union(backwardHalo(l.Shapes[o.DX], l.Shapes[o.DY], o.Kernel, o.Conv))
+		case *device.Attention:
+			h[o.P] = h[o.P].union(scoresHalo(l.Shapes[o.P]))
+		case *device.AttentionBackward:
+			h[o.P], h[o.DP] = h[o.P].union(scoresHalo(l.Shapes[o.P])), h[o.DP].union(scoresHalo(l.Shapes[o.DP]))
 		}
 	}
 	return h
