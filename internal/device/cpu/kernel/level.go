@@ -7,20 +7,15 @@ import (
 
 //go:generate go run ./gen
 
-// levels are the implementations this program holds, slowest first.
-const (
-	portable = iota
-	avx2
-	avx512
-)
-
-var levelNames = [...]string{portable: "portable", avx2: "avx2", avx512: "avx512"}
+// portable is the slowest of the implementations this program holds; the
+// others and levelNames are a processor's.
+const portable = 0
 
 // active is the implementation in use.
 var active = initialLevel()
 
-// Level names the implementation in use: portable, avx2 or avx512. All give the
-// same bits. It is the best that the processor has, or what the environment
+// Level names the implementation in use: portable, on amd64 avx2 or avx512, on
+// arm64 neon. All give the same bits. It is the best that the processor has, or what the environment
 // variable DPLODA_CPU names.
 func Level() string { return levelNames[active] }
 

@@ -1,8 +1,10 @@
-//go:build !amd64
+//go:build !amd64 && !arm64
 
 package kernel
 
 import "unsafe"
+
+var levelNames = [...]string{portable: "portable"}
 
 func bestLevel() int { return portable }
 
