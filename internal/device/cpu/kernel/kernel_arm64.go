@@ -252,6 +252,9 @@ func winogradProduct1x2NEON(a *winogradProductArgs)
 func winogradProduct1x1NEON(a *winogradProductArgs)
 
 //go:noescape
+func winogradWeightsNEON(a *winogradWeightArgs)
+
+//go:noescape
 func combineNEON(a *flatArgs)
 
 //go:noescape
@@ -268,6 +271,33 @@ func adamNEON(a *flatArgs)
 
 //go:noescape
 func adamNoiseNEON(a *flatArgs)
+
+//go:noescape
+func sumLanesNEON(a *gradientArgs)
+
+//go:noescape
+func squaredNormsNEON(a *gradientArgs)
+
+//go:noescape
+func quantizeNEON(a *gradientArgs)
+
+//go:noescape
+func accumulateNEON(a *gradientArgs)
+
+//go:noescape
+func peak8NEON(a *peakArgs)
+
+//go:noescape
+func peak12NEON(a *peakArgs)
+
+//go:noescape
+func peak16NEON(a *peakArgs)
+
+//go:noescape
+func peak24NEON(a *peakArgs)
+
+//go:noescape
+func chainNEON(a *peakArgs)
 
 func convNEON(rows, cols int, a *convArgs) {
 	switch [2]int{rows, cols} {

@@ -11555,6 +11555,274 @@ k:
 	BNE position
 	RET
 
+// func winogradWeightsNEON(a *winogradWeightArgs)
+TEXT ·winogradWeightsNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD winogradWeightArgs_dst(R0), R1
+	MOVD winogradWeightArgs_position(R0), R3
+	MOVD winogradWeightArgs_quarter(R0), R26
+	VDUP R26, V27.D2
+	MOVD winogradWeightArgs_sixth(R0), R26
+	VDUP R26, V28.D2
+	MOVD winogradWeightArgs_minusSixth(R0), R26
+	VDUP R26, V29.D2
+	MOVD winogradWeightArgs_twelfth(R0), R26
+	VDUP R26, V30.D2
+	MOVD winogradWeightArgs_twentyFourth(R0), R26
+	VDUP R26, V31.D2
+	MOVD $0, R15
+
+pair:
+	ADD R15, R0, R2
+	FMOVD (winogradWeightArgs_g+0)(R2), F18
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	FMOVD (winogradWeightArgs_g+96)(R2), F19
+	WORD $0x0e617a73 // fcvtl v19.2d, v19.2s
+	FMOVD (winogradWeightArgs_g+192)(R2), F20
+	WORD $0x0e617a94 // fcvtl v20.2d, v20.2s
+	WORD $0x6e7bde40 // fmul v0.2d, v18.2d, v27.2d
+	WORD $0x4e74d655 // fadd v21.2d, v18.2d, v20.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cde76 // fmul v22.2d, v19.2d, v28.2d
+	WORD $0x4ef6d6a3 // fsub v3.2d, v21.2d, v22.2d
+	WORD $0x4e76d6a6 // fadd v6.2d, v21.2d, v22.2d
+	WORD $0x6e7fde57 // fmul v23.2d, v18.2d, v31.2d
+	WORD $0x6e7cde99 // fmul v25.2d, v20.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7ede78 // fmul v24.2d, v19.2d, v30.2d
+	WORD $0x4e78d6e9 // fadd v9.2d, v23.2d, v24.2d
+	WORD $0x4ef8d6ec // fsub v12.2d, v23.2d, v24.2d
+	VMOV V20.B16, V15.B16
+	FMOVD (winogradWeightArgs_g+32)(R2), F18
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	FMOVD (winogradWeightArgs_g+128)(R2), F19
+	WORD $0x0e617a73 // fcvtl v19.2d, v19.2s
+	FMOVD (winogradWeightArgs_g+224)(R2), F20
+	WORD $0x0e617a94 // fcvtl v20.2d, v20.2s
+	WORD $0x6e7bde41 // fmul v1.2d, v18.2d, v27.2d
+	WORD $0x4e74d655 // fadd v21.2d, v18.2d, v20.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cde76 // fmul v22.2d, v19.2d, v28.2d
+	WORD $0x4ef6d6a4 // fsub v4.2d, v21.2d, v22.2d
+	WORD $0x4e76d6a7 // fadd v7.2d, v21.2d, v22.2d
+	WORD $0x6e7fde57 // fmul v23.2d, v18.2d, v31.2d
+	WORD $0x6e7cde99 // fmul v25.2d, v20.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7ede78 // fmul v24.2d, v19.2d, v30.2d
+	WORD $0x4e78d6ea // fadd v10.2d, v23.2d, v24.2d
+	WORD $0x4ef8d6ed // fsub v13.2d, v23.2d, v24.2d
+	VMOV V20.B16, V16.B16
+	FMOVD (winogradWeightArgs_g+64)(R2), F18
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	FMOVD (winogradWeightArgs_g+160)(R2), F19
+	WORD $0x0e617a73 // fcvtl v19.2d, v19.2s
+	FMOVD (winogradWeightArgs_g+256)(R2), F20
+	WORD $0x0e617a94 // fcvtl v20.2d, v20.2s
+	WORD $0x6e7bde42 // fmul v2.2d, v18.2d, v27.2d
+	WORD $0x4e74d655 // fadd v21.2d, v18.2d, v20.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cde76 // fmul v22.2d, v19.2d, v28.2d
+	WORD $0x4ef6d6a5 // fsub v5.2d, v21.2d, v22.2d
+	WORD $0x4e76d6a8 // fadd v8.2d, v21.2d, v22.2d
+	WORD $0x6e7fde57 // fmul v23.2d, v18.2d, v31.2d
+	WORD $0x6e7cde99 // fmul v25.2d, v20.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7ede78 // fmul v24.2d, v19.2d, v30.2d
+	WORD $0x4e78d6eb // fadd v11.2d, v23.2d, v24.2d
+	WORD $0x4ef8d6ee // fsub v14.2d, v23.2d, v24.2d
+	VMOV V20.B16, V17.B16
+	ADD R15, R1, R4
+	WORD $0x6e7bdc1a // fmul v26.2d, v0.2d, v27.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e62d415 // fadd v21.2d, v0.2d, v2.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cdc36 // fmul v22.2d, v1.2d, v28.2d
+	WORD $0x4ef6d6ba // fsub v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e76d6ba // fadd v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7fdc17 // fmul v23.2d, v0.2d, v31.2d
+	WORD $0x6e7cdc59 // fmul v25.2d, v2.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7edc38 // fmul v24.2d, v1.2d, v30.2d
+	WORD $0x4e78d6fa // fadd v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4ef8d6fa // fsub v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	VMOV V2.B16, V26.B16
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7bdc7a // fmul v26.2d, v3.2d, v27.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e65d475 // fadd v21.2d, v3.2d, v5.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cdc96 // fmul v22.2d, v4.2d, v28.2d
+	WORD $0x4ef6d6ba // fsub v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e76d6ba // fadd v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7fdc77 // fmul v23.2d, v3.2d, v31.2d
+	WORD $0x6e7cdcb9 // fmul v25.2d, v5.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7edc98 // fmul v24.2d, v4.2d, v30.2d
+	WORD $0x4e78d6fa // fadd v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4ef8d6fa // fsub v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	VMOV V5.B16, V26.B16
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7bdcda // fmul v26.2d, v6.2d, v27.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e68d4d5 // fadd v21.2d, v6.2d, v8.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cdcf6 // fmul v22.2d, v7.2d, v28.2d
+	WORD $0x4ef6d6ba // fsub v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e76d6ba // fadd v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7fdcd7 // fmul v23.2d, v6.2d, v31.2d
+	WORD $0x6e7cdd19 // fmul v25.2d, v8.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7edcf8 // fmul v24.2d, v7.2d, v30.2d
+	WORD $0x4e78d6fa // fadd v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4ef8d6fa // fsub v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	VMOV V8.B16, V26.B16
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7bdd3a // fmul v26.2d, v9.2d, v27.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e6bd535 // fadd v21.2d, v9.2d, v11.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cdd56 // fmul v22.2d, v10.2d, v28.2d
+	WORD $0x4ef6d6ba // fsub v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e76d6ba // fadd v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7fdd37 // fmul v23.2d, v9.2d, v31.2d
+	WORD $0x6e7cdd79 // fmul v25.2d, v11.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7edd58 // fmul v24.2d, v10.2d, v30.2d
+	WORD $0x4e78d6fa // fadd v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4ef8d6fa // fsub v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	VMOV V11.B16, V26.B16
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7bdd9a // fmul v26.2d, v12.2d, v27.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e6ed595 // fadd v21.2d, v12.2d, v14.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cddb6 // fmul v22.2d, v13.2d, v28.2d
+	WORD $0x4ef6d6ba // fsub v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e76d6ba // fadd v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7fdd97 // fmul v23.2d, v12.2d, v31.2d
+	WORD $0x6e7cddd9 // fmul v25.2d, v14.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7eddb8 // fmul v24.2d, v13.2d, v30.2d
+	WORD $0x4e78d6fa // fadd v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4ef8d6fa // fsub v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	VMOV V14.B16, V26.B16
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7bddfa // fmul v26.2d, v15.2d, v27.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e71d5f5 // fadd v21.2d, v15.2d, v17.2d
+	WORD $0x6e7ddeb5 // fmul v21.2d, v21.2d, v29.2d
+	WORD $0x6e7cde16 // fmul v22.2d, v16.2d, v28.2d
+	WORD $0x4ef6d6ba // fsub v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4e76d6ba // fadd v26.2d, v21.2d, v22.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x6e7fddf7 // fmul v23.2d, v15.2d, v31.2d
+	WORD $0x6e7cde39 // fmul v25.2d, v17.2d, v28.2d
+	WORD $0x4e79d6f7 // fadd v23.2d, v23.2d, v25.2d
+	WORD $0x6e7ede18 // fmul v24.2d, v16.2d, v30.2d
+	WORD $0x4e78d6fa // fadd v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	WORD $0x4ef8d6fa // fsub v26.2d, v23.2d, v24.2d
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	VMOV V17.B16, V26.B16
+	WORD $0x0e616b5a // fcvtn v26.2s, v26.2d
+	FMOVD F26, (R4)
+	ADD R3, R4
+	ADD $8, R15
+	CMP $32, R15
+	BNE pair
+	RET
+
 // func combineNEON(a *flatArgs)
 TEXT ·combineNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
@@ -11919,5 +12187,550 @@ loop:
 	ADD $64, R3
 	ADD $64, R4
 	SUBS $1, R5, R5
+	BNE loop
+	RET
+
+// func sumLanesNEON(a *gradientArgs)
+TEXT ·sumLanesNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD gradientArgs_dst(R0), R1
+	MOVD gradientArgs_g(R0), R2
+	MOVD gradientArgs_n(R0), R3
+	MOVD gradientArgs_scale(R0), R4
+	MOVD gradientArgs_mask(R0), R5
+
+loop:
+	FLDPQ 0(R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VEXT $8, V0.B16, V0.B16, V1.B16
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x7e30d800 // faddp s0, v0.2s
+	FMOVS (R1), F1
+	FADDS F0, F1, F1
+	FMOVS F1, (R1)
+	ADD $4, R1
+	ADD $64, R2
+	SUBS $1, R3, R3
+	BNE loop
+	RET
+
+// func squaredNormsNEON(a *gradientArgs)
+TEXT ·squaredNormsNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD gradientArgs_dst(R0), R1
+	MOVD gradientArgs_g(R0), R2
+	MOVD gradientArgs_n(R0), R3
+	MOVD gradientArgs_scale(R0), R4
+	MOVD gradientArgs_mask(R0), R5
+	FLDPQ 0(R1), (F0, F1)
+	FLDPQ 32(R1), (F2, F3)
+	FLDPQ 64(R1), (F4, F5)
+	FLDPQ 96(R1), (F6, F7)
+
+loop:
+	FLDPQ 0(R2), (F16, F17)
+	FLDPQ 32(R2), (F18, F19)
+	WORD $0x0e617a14 // fcvtl v20.2d, v16.2s
+	WORD $0x4e617a15 // fcvtl2 v21.2d, v16.4s
+	WORD $0x0e617a36 // fcvtl v22.2d, v17.2s
+	WORD $0x4e617a37 // fcvtl2 v23.2d, v17.4s
+	WORD $0x0e617a58 // fcvtl v24.2d, v18.2s
+	WORD $0x4e617a59 // fcvtl2 v25.2d, v18.4s
+	WORD $0x0e617a7a // fcvtl v26.2d, v19.2s
+	WORD $0x4e617a7b // fcvtl2 v27.2d, v19.4s
+	VFMLA V20.D2, V20.D2, V0.D2
+	VFMLA V21.D2, V21.D2, V1.D2
+	VFMLA V22.D2, V22.D2, V2.D2
+	VFMLA V23.D2, V23.D2, V3.D2
+	VFMLA V24.D2, V24.D2, V4.D2
+	VFMLA V25.D2, V25.D2, V5.D2
+	VFMLA V26.D2, V26.D2, V6.D2
+	VFMLA V27.D2, V27.D2, V7.D2
+	ADD $64, R2
+	SUBS $1, R3, R3
+	BNE loop
+	FSTPQ (F0, F1), 0(R1)
+	FSTPQ (F2, F3), 32(R1)
+	FSTPQ (F4, F5), 64(R1)
+	FSTPQ (F6, F7), 96(R1)
+	RET
+
+// func quantizeNEON(a *gradientArgs)
+TEXT ·quantizeNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD gradientArgs_dst(R0), R1
+	MOVD gradientArgs_g(R0), R2
+	MOVD gradientArgs_n(R0), R3
+	MOVD gradientArgs_scale(R0), R4
+	MOVD gradientArgs_mask(R0), R5
+	MOVD $0, R15
+
+pass:
+	MOVD gradientArgs_g(R0), R2
+	MOVD gradientArgs_n(R0), R3
+	ADD R15<<2, R2
+	ADD R15<<3, R4, R6
+	ADD R15<<3, R1, R7
+	FLDPQ 0(R7), (F0, F1)
+	FLDPQ 32(R7), (F2, F3)
+	FLDPQ 128(R7), (F4, F5)
+	FLDPQ 160(R7), (F6, F7)
+	FLDPQ 0(R6), (F12, F13)
+	FLDPQ 32(R6), (F14, F15)
+	MOVD $0x41e0000000000000, R26 // 2³¹
+	VDUP R26, V28.D2
+	MOVD $-0x80000000, R26
+	VDUP R26, V29.D2
+	WORD $0x4e3ce788 // fcmeq v8.4s, v28.4s, v28.4s
+	WORD $0x4e3ce789 // fcmeq v9.4s, v28.4s, v28.4s
+	WORD $0x4e3ce78a // fcmeq v10.4s, v28.4s, v28.4s
+	WORD $0x4e3ce78b // fcmeq v11.4s, v28.4s, v28.4s
+
+loop:
+	FLDPQ (R2), (F16, F17)
+	WORD $0x0e617a12 // fcvtl v18.2d, v16.2s
+	WORD $0x4e617a13 // fcvtl2 v19.2d, v16.4s
+	WORD $0x0e617a34 // fcvtl v20.2d, v17.2s
+	WORD $0x4e617a35 // fcvtl2 v21.2d, v17.4s
+	WORD $0x6e6cde52 // fmul v18.2d, v18.2d, v12.2d
+	WORD $0x4e618a52 // frintn v18.2d, v18.2d
+	WORD $0x6ef2ef96 // facgt v22.2d, v28.2d, v18.2d
+	WORD $0x4ee1ba52 // fcvtzs v18.2d, v18.2d
+	VBIF V22.B16, V29.B16, V18.B16
+	VAND V22.B16, V8.B16, V8.B16
+	WORD $0x0ea12a52 // xtn v18.2s, v18.2d
+	WORD $0x0eb2c252 // smull v18.2d, v18.2s, v18.2s
+	VADD V18.D2, V0.D2, V0.D2
+	WORD $0x6ee03656 // cmhi v22.2d, v18.2d, v0.2d
+	VORR V22.B16, V4.B16, V4.B16
+	WORD $0x6e6dde73 // fmul v19.2d, v19.2d, v13.2d
+	WORD $0x4e618a73 // frintn v19.2d, v19.2d
+	WORD $0x6ef3ef97 // facgt v23.2d, v28.2d, v19.2d
+	WORD $0x4ee1ba73 // fcvtzs v19.2d, v19.2d
+	VBIF V23.B16, V29.B16, V19.B16
+	VAND V23.B16, V9.B16, V9.B16
+	WORD $0x0ea12a73 // xtn v19.2s, v19.2d
+	WORD $0x0eb3c273 // smull v19.2d, v19.2s, v19.2s
+	VADD V19.D2, V1.D2, V1.D2
+	WORD $0x6ee13677 // cmhi v23.2d, v19.2d, v1.2d
+	VORR V23.B16, V5.B16, V5.B16
+	WORD $0x6e6ede94 // fmul v20.2d, v20.2d, v14.2d
+	WORD $0x4e618a94 // frintn v20.2d, v20.2d
+	WORD $0x6ef4ef98 // facgt v24.2d, v28.2d, v20.2d
+	WORD $0x4ee1ba94 // fcvtzs v20.2d, v20.2d
+	VBIF V24.B16, V29.B16, V20.B16
+	VAND V24.B16, V10.B16, V10.B16
+	WORD $0x0ea12a94 // xtn v20.2s, v20.2d
+	WORD $0x0eb4c294 // smull v20.2d, v20.2s, v20.2s
+	VADD V20.D2, V2.D2, V2.D2
+	WORD $0x6ee23698 // cmhi v24.2d, v20.2d, v2.2d
+	VORR V24.B16, V6.B16, V6.B16
+	WORD $0x6e6fdeb5 // fmul v21.2d, v21.2d, v15.2d
+	WORD $0x4e618ab5 // frintn v21.2d, v21.2d
+	WORD $0x6ef5ef99 // facgt v25.2d, v28.2d, v21.2d
+	WORD $0x4ee1bab5 // fcvtzs v21.2d, v21.2d
+	VBIF V25.B16, V29.B16, V21.B16
+	VAND V25.B16, V11.B16, V11.B16
+	WORD $0x0ea12ab5 // xtn v21.2s, v21.2d
+	WORD $0x0eb5c2b5 // smull v21.2d, v21.2s, v21.2s
+	VADD V21.D2, V3.D2, V3.D2
+	WORD $0x6ee336b9 // cmhi v25.2d, v21.2d, v3.2d
+	VORR V25.B16, V7.B16, V7.B16
+	ADD $64, R2
+	SUBS $1, R3, R3
+	BNE loop
+	FSTPQ (F0, F1), 0(R7)
+	FSTPQ (F2, F3), 32(R7)
+	FSTPQ (F4, F5), 128(R7)
+	FSTPQ (F6, F7), 160(R7)
+	FLDPQ 256(R7), (F16, F17)
+	FLDPQ 288(R7), (F18, F19)
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	VORR V16.B16, V8.B16, V8.B16
+	WORD $0x6e205929 // mvn v9.16b, v9.16b
+	VORR V17.B16, V9.B16, V9.B16
+	WORD $0x6e20594a // mvn v10.16b, v10.16b
+	VORR V18.B16, V10.B16, V10.B16
+	WORD $0x6e20596b // mvn v11.16b, v11.16b
+	VORR V19.B16, V11.B16, V11.B16
+	FSTPQ (F8, F9), 256(R7)
+	FSTPQ (F10, F11), 288(R7)
+	ADD $8, R15
+	CMP $16, R15
+	BNE pass
+	RET
+
+// func accumulateNEON(a *gradientArgs)
+TEXT ·accumulateNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD gradientArgs_dst(R0), R1
+	MOVD gradientArgs_g(R0), R2
+	MOVD gradientArgs_n(R0), R3
+	MOVD gradientArgs_scale(R0), R4
+	MOVD gradientArgs_mask(R0), R5
+	FLDPQ 0(R4), (F16, F17)
+	FLDPQ 32(R4), (F18, F19)
+	FLDPQ 64(R4), (F20, F21)
+	FLDPQ 96(R4), (F22, F23)
+	FLDPQ 0(R5), (F24, F25)
+	FLDPQ 32(R5), (F26, F27)
+
+loop:
+	FLDPQ 0(R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	WORD $0x0e617808 // fcvtl v8.2d, v0.2s
+	WORD $0x4e617809 // fcvtl2 v9.2d, v0.4s
+	WORD $0x0e61782a // fcvtl v10.2d, v1.2s
+	WORD $0x4e61782b // fcvtl2 v11.2d, v1.4s
+	WORD $0x0e61784c // fcvtl v12.2d, v2.2s
+	WORD $0x4e61784d // fcvtl2 v13.2d, v2.4s
+	WORD $0x0e61786e // fcvtl v14.2d, v3.2s
+	WORD $0x4e61786f // fcvtl2 v15.2d, v3.4s
+	WORD $0x6e70dd08 // fmul v8.2d, v8.2d, v16.2d
+	WORD $0x4e61a908 // fcvtns v8.2d, v8.2d
+	WORD $0x6e71dd29 // fmul v9.2d, v9.2d, v17.2d
+	WORD $0x4e61a929 // fcvtns v9.2d, v9.2d
+	WORD $0x6e72dd4a // fmul v10.2d, v10.2d, v18.2d
+	WORD $0x4e61a94a // fcvtns v10.2d, v10.2d
+	WORD $0x6e73dd6b // fmul v11.2d, v11.2d, v19.2d
+	WORD $0x4e61a96b // fcvtns v11.2d, v11.2d
+	WORD $0x6e74dd8c // fmul v12.2d, v12.2d, v20.2d
+	WORD $0x4e61a98c // fcvtns v12.2d, v12.2d
+	WORD $0x6e75ddad // fmul v13.2d, v13.2d, v21.2d
+	WORD $0x4e61a9ad // fcvtns v13.2d, v13.2d
+	WORD $0x6e76ddce // fmul v14.2d, v14.2d, v22.2d
+	WORD $0x4e61a9ce // fcvtns v14.2d, v14.2d
+	WORD $0x6e77ddef // fmul v15.2d, v15.2d, v23.2d
+	WORD $0x4e61a9ef // fcvtns v15.2d, v15.2d
+	WORD $0x0ea12900 // xtn v0.2s, v8.2d
+	WORD $0x4ea12920 // xtn2 v0.4s, v9.2d
+	VAND V24.B16, V0.B16, V0.B16
+	WORD $0x0ea12941 // xtn v1.2s, v10.2d
+	WORD $0x4ea12961 // xtn2 v1.4s, v11.2d
+	VAND V25.B16, V1.B16, V1.B16
+	WORD $0x0ea12982 // xtn v2.2s, v12.2d
+	WORD $0x4ea129a2 // xtn2 v2.4s, v13.2d
+	VAND V26.B16, V2.B16, V2.B16
+	WORD $0x0ea129c3 // xtn v3.2s, v14.2d
+	WORD $0x4ea129e3 // xtn2 v3.4s, v15.2d
+	VAND V27.B16, V3.B16, V3.B16
+	VADD V1.S4, V0.S4, V0.S4
+	VADD V3.S4, V2.S4, V2.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VADDV V0.S4, V0
+	VMOV V0.S[0], R6
+	MOVW (R1), R7
+	ADDW R6, R7
+	MOVW R7, (R1)
+	ADD $4, R1
+	ADD $64, R2
+	SUBS $1, R3, R3
+	BNE loop
+	RET
+
+// func peak8NEON(a *peakArgs)
+TEXT ·peak8NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	MOVD peakArgs_iterations(R0), R1
+
+loop:
+	VFMLA V9.S4, V8.S4, V0.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	SUBS $1, R1, R1
+	BNE loop
+	RET
+
+// func peak12NEON(a *peakArgs)
+TEXT ·peak12NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	MOVD peakArgs_iterations(R0), R1
+
+loop:
+	VFMLA V13.S4, V12.S4, V0.S4
+	VFMLA V13.S4, V12.S4, V1.S4
+	VFMLA V13.S4, V12.S4, V2.S4
+	VFMLA V13.S4, V12.S4, V3.S4
+	VFMLA V13.S4, V12.S4, V4.S4
+	VFMLA V13.S4, V12.S4, V5.S4
+	VFMLA V13.S4, V12.S4, V6.S4
+	VFMLA V13.S4, V12.S4, V7.S4
+	VFMLA V13.S4, V12.S4, V8.S4
+	VFMLA V13.S4, V12.S4, V9.S4
+	VFMLA V13.S4, V12.S4, V10.S4
+	VFMLA V13.S4, V12.S4, V11.S4
+	VFMLA V13.S4, V12.S4, V0.S4
+	VFMLA V13.S4, V12.S4, V1.S4
+	VFMLA V13.S4, V12.S4, V2.S4
+	VFMLA V13.S4, V12.S4, V3.S4
+	VFMLA V13.S4, V12.S4, V4.S4
+	VFMLA V13.S4, V12.S4, V5.S4
+	VFMLA V13.S4, V12.S4, V6.S4
+	VFMLA V13.S4, V12.S4, V7.S4
+	VFMLA V13.S4, V12.S4, V8.S4
+	VFMLA V13.S4, V12.S4, V9.S4
+	VFMLA V13.S4, V12.S4, V10.S4
+	VFMLA V13.S4, V12.S4, V11.S4
+	SUBS $1, R1, R1
+	BNE loop
+	RET
+
+// func peak16NEON(a *peakArgs)
+TEXT ·peak16NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	MOVD peakArgs_iterations(R0), R1
+
+loop:
+	VFMLA V17.S4, V16.S4, V0.S4
+	VFMLA V17.S4, V16.S4, V1.S4
+	VFMLA V17.S4, V16.S4, V2.S4
+	VFMLA V17.S4, V16.S4, V3.S4
+	VFMLA V17.S4, V16.S4, V4.S4
+	VFMLA V17.S4, V16.S4, V5.S4
+	VFMLA V17.S4, V16.S4, V6.S4
+	VFMLA V17.S4, V16.S4, V7.S4
+	VFMLA V17.S4, V16.S4, V8.S4
+	VFMLA V17.S4, V16.S4, V9.S4
+	VFMLA V17.S4, V16.S4, V10.S4
+	VFMLA V17.S4, V16.S4, V11.S4
+	VFMLA V17.S4, V16.S4, V12.S4
+	VFMLA V17.S4, V16.S4, V13.S4
+	VFMLA V17.S4, V16.S4, V14.S4
+	VFMLA V17.S4, V16.S4, V15.S4
+	VFMLA V17.S4, V16.S4, V0.S4
+	VFMLA V17.S4, V16.S4, V1.S4
+	VFMLA V17.S4, V16.S4, V2.S4
+	VFMLA V17.S4, V16.S4, V3.S4
+	VFMLA V17.S4, V16.S4, V4.S4
+	VFMLA V17.S4, V16.S4, V5.S4
+	VFMLA V17.S4, V16.S4, V6.S4
+	VFMLA V17.S4, V16.S4, V7.S4
+	VFMLA V17.S4, V16.S4, V8.S4
+	VFMLA V17.S4, V16.S4, V9.S4
+	VFMLA V17.S4, V16.S4, V10.S4
+	VFMLA V17.S4, V16.S4, V11.S4
+	VFMLA V17.S4, V16.S4, V12.S4
+	VFMLA V17.S4, V16.S4, V13.S4
+	VFMLA V17.S4, V16.S4, V14.S4
+	VFMLA V17.S4, V16.S4, V15.S4
+	SUBS $1, R1, R1
+	BNE loop
+	RET
+
+// func peak24NEON(a *peakArgs)
+TEXT ·peak24NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+	VEOR V24.B16, V24.B16, V24.B16
+	VEOR V25.B16, V25.B16, V25.B16
+	MOVD peakArgs_iterations(R0), R1
+
+loop:
+	VFMLA V25.S4, V24.S4, V0.S4
+	VFMLA V25.S4, V24.S4, V1.S4
+	VFMLA V25.S4, V24.S4, V2.S4
+	VFMLA V25.S4, V24.S4, V3.S4
+	VFMLA V25.S4, V24.S4, V4.S4
+	VFMLA V25.S4, V24.S4, V5.S4
+	VFMLA V25.S4, V24.S4, V6.S4
+	VFMLA V25.S4, V24.S4, V7.S4
+	VFMLA V25.S4, V24.S4, V8.S4
+	VFMLA V25.S4, V24.S4, V9.S4
+	VFMLA V25.S4, V24.S4, V10.S4
+	VFMLA V25.S4, V24.S4, V11.S4
+	VFMLA V25.S4, V24.S4, V12.S4
+	VFMLA V25.S4, V24.S4, V13.S4
+	VFMLA V25.S4, V24.S4, V14.S4
+	VFMLA V25.S4, V24.S4, V15.S4
+	VFMLA V25.S4, V24.S4, V16.S4
+	VFMLA V25.S4, V24.S4, V17.S4
+	VFMLA V25.S4, V24.S4, V18.S4
+	VFMLA V25.S4, V24.S4, V19.S4
+	VFMLA V25.S4, V24.S4, V20.S4
+	VFMLA V25.S4, V24.S4, V21.S4
+	VFMLA V25.S4, V24.S4, V22.S4
+	VFMLA V25.S4, V24.S4, V23.S4
+	VFMLA V25.S4, V24.S4, V0.S4
+	VFMLA V25.S4, V24.S4, V1.S4
+	VFMLA V25.S4, V24.S4, V2.S4
+	VFMLA V25.S4, V24.S4, V3.S4
+	VFMLA V25.S4, V24.S4, V4.S4
+	VFMLA V25.S4, V24.S4, V5.S4
+	VFMLA V25.S4, V24.S4, V6.S4
+	VFMLA V25.S4, V24.S4, V7.S4
+	VFMLA V25.S4, V24.S4, V8.S4
+	VFMLA V25.S4, V24.S4, V9.S4
+	VFMLA V25.S4, V24.S4, V10.S4
+	VFMLA V25.S4, V24.S4, V11.S4
+	VFMLA V25.S4, V24.S4, V12.S4
+	VFMLA V25.S4, V24.S4, V13.S4
+	VFMLA V25.S4, V24.S4, V14.S4
+	VFMLA V25.S4, V24.S4, V15.S4
+	VFMLA V25.S4, V24.S4, V16.S4
+	VFMLA V25.S4, V24.S4, V17.S4
+	VFMLA V25.S4, V24.S4, V18.S4
+	VFMLA V25.S4, V24.S4, V19.S4
+	VFMLA V25.S4, V24.S4, V20.S4
+	VFMLA V25.S4, V24.S4, V21.S4
+	VFMLA V25.S4, V24.S4, V22.S4
+	VFMLA V25.S4, V24.S4, V23.S4
+	SUBS $1, R1, R1
+	BNE loop
+	RET
+
+// func chainNEON(a *peakArgs)
+TEXT ·chainNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD $0, R2
+	MOVD $1, R3
+	MOVD peakArgs_iterations(R0), R1
+
+loop:
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	ADD R3, R2
+	SUBS $1, R1, R1
 	BNE loop
 	RET

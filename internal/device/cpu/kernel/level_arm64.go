@@ -139,18 +139,45 @@ func (a winogradProductArgs) run(size, tiles int) {
 	winogradProductNEON(size, tiles, &a)
 }
 
+// runWinogradWeights transforms a tile of weights.
 func runWinogradWeights(a *winogradWeightArgs) {
-	winogradWeightsPortable(unsafe.Slice(a.dst, (winogradPositions-1)*a.position/4+winogradWeightTile), winogradWeightTile, a)
+	if active == portable {
+		winogradWeightsPortable(unsafe.Slice(a.dst, (winogradPositions-1)*a.position/4+winogradWeightTile), winogradWeightTile, a)
+		return
+	}
+	winogradWeightsNEON(a)
 }
 
 func runFlat(op flatOp, a *flatArgs) { flatNEON(op, a) }
 
-func sumLanes(dst, g []float32) { sumLanesPortable(dst, g) }
+func sumLanes(dst, g []float32) {
+	if active == portable {
+		sumLanesPortable(dst, g)
+		return
+	}
+	sumLanesNEON(&gradientArgs{dst: unsafe.Pointer(&dst[0]), g: &g[0], n: len(dst)})
+}
 
-func squaredNorms(acc *[Lanes]float64, g []float32) { squaredNormsPortable(acc, g) }
+func squaredNorms(acc *[Lanes]float64, g []float32) {
+	if active == portable {
+		squaredNormsPortable(acc, g)
+		return
+	}
+	squaredNormsNEON(&gradientArgs{dst: unsafe.Pointer(acc), g: &g[0], n: len(g) / Lanes})
+}
 
-func quantize(q *quantizeState, g []float32, scale *[Lanes]float64) { quantizePortable(q, g, scale) }
+func quantize(q *quantizeState, g []float32, scale *[Lanes]float64) {
+	if active == portable {
+		quantizePortable(q, g, scale)
+		return
+	}
+	quantizeNEON(&gradientArgs{dst: unsafe.Pointer(q), g: &g[0], n: len(g) / Lanes, scale: scale})
+}
 
 func accumulate(sum []int32, g []float32, scale *[Lanes]float64, mask *[Lanes]int32) {
-	accumulatePortable(sum, g, scale, mask)
+	if active == portable {
+		accumulatePortable(sum, g, scale, mask)
+		return
+	}
+	accumulateNEON(&gradientArgs{dst: unsafe.Pointer(&sum[0]), g: &g[0], n: len(sum), scale: scale, mask: mask})
 }

@@ -1,8 +1,5 @@
 package kernel
 
-// peakArgs are the arguments of the benchmarks' loops.
-type peakArgs struct{ iterations int }
-
 // PeakLoops returns loops of the level in use, which differ in how many sums
 // they keep: the peak is that of the fastest.
 func PeakLoops() []PeakLoop {
@@ -19,11 +16,6 @@ func PeakLoops() []PeakLoop {
 		}
 	}
 	return portablePeaks
-}
-
-// peakLoop is an assembly loop that adds twice to each of so many sums.
-func peakLoop(sums int, run func(*peakArgs)) PeakLoop {
-	return PeakLoop{FLOPs: 2 * 2 * sums, Run: func(iterations int) { run(&peakArgs{iterations}) }}
 }
 
 // RegisterLanes is how many float32 a register of the level in use holds, 0

@@ -27,6 +27,8 @@ func (t *arm64) emit() {
 	t.planes()
 	t.winograd()
 	t.flats()
+	t.gradients()
+	t.peaks()
 }
 
 func (t *arm64) text() []byte { return append([]byte(fileHead), t.body.Bytes()...) }

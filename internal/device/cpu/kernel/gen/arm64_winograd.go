@@ -27,6 +27,7 @@ func (t *arm64) winograd() {
 		t.winogradProduct(o, 2)
 		t.winogradProduct(o, 1)
 	}
+	t.winogradWeights()
 }
 
 // winogradSetup loads the factors and the steps.

@@ -37,6 +37,28 @@ var instructions = map[string]instruction{
 	"fsqrt":  {"fsqrt v%d.4s, v%d.4s", 0x6ea1f800},
 	"bic":    {"bic v%d.16b, v%d.16b, v%d.16b", 0x4e601c00}, // d = n and not m
 
+	// on float64, or on integers of 64 bits
+	"fmlaD":   {form: "VFMLA V%[3]d.D2, V%[2]d.D2, V%[1]d.D2"},
+	"addD":    {form: "VADD V%[3]d.D2, V%[2]d.D2, V%[1]d.D2"},
+	"faddD":   {"fadd v%d.2d, v%d.2d, v%d.2d", 0x4e60d400},
+	"fsubD":   {"fsub v%d.2d, v%d.2d, v%d.2d", 0x4ee0d400},
+	"fmulD":   {"fmul v%d.2d, v%d.2d, v%d.2d", 0x6e60dc00},
+	"facgtD":  {"facgt v%d.2d, v%d.2d, v%d.2d", 0x6ee0ec00}, // |n| > |m|
+	"cmhiD":   {"cmhi v%d.2d, v%d.2d, v%d.2d", 0x6ee03400},
+	"frintnD": {"frintn v%d.2d, v%d.2d", 0x4e618800},
+	"fcvtnsD": {"fcvtns v%d.2d, v%d.2d", 0x4e61a800},
+	"fcvtzsD": {"fcvtzs v%d.2d, v%d.2d", 0x4ee1b800},
+
+	// between widths
+	"fcvtl":  {"fcvtl v%d.2d, v%d.2s", 0x0e617800},
+	"fcvtl2": {"fcvtl2 v%d.2d, v%d.4s", 0x4e617800},
+	"fcvtn":  {"fcvtn v%d.2s, v%d.2d", 0x0e616800},
+	"xtn":    {"xtn v%d.2s, v%d.2d", 0x0ea12800},
+	"xtn2":   {"xtn2 v%d.4s, v%d.2d", 0x4ea12800},
+	"smull":  {"smull v%d.2d, v%d.2s, v%d.2s", 0x0ea0c000},
+	"faddp":  {"faddp s%d, v%d.2s", 0x7e30d800},
+	"not":    {"mvn v%d.16b, v%d.16b", 0x6e205800},
+
 	"ldr": {"ldr q%d, [x%d, x%d]", 0x3ce06800},
 	"str": {"str q%d, [x%d, x%d]", 0x3ca06800},
 }
