@@ -16,7 +16,7 @@ type Header struct {
 	Machine string `json:"machine"` // operating system, architecture, processors
 	CPU     string `json:"cpu"`     // the processor's own name
 	Go      string `json:"go"`
-	Level   string `json:"level"` // of the kernels: avx512, avx2, portable
+	Level   string `json:"level"` // of the kernels: avx512, avx2, neon, portable
 	// ClockGHz, FMAPerCycle, PeakGFLOPS and TheoryGFLOPS are those of one thread
 	// at the start; the clock and what needs it are 0 where it cannot be
 	// measured.
