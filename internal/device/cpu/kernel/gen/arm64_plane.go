@@ -143,13 +143,13 @@ func (p *neonPlane) vectors(from, n int) []vec {
 }
 
 func (t *arm64) simplePlanes() {
-	// elementwise writes a kernel that makes d of x, loaded where the op has it,
-	// and vector 0, if it has one.
-	elementwise := func(op, name string, vectors int, make func(p *neonPlane, v []vec, x, a vec, off int)) {
+	// elementwise writes a kernel that stores x, which of makes of the pixel at off
+	// and the vectors v, with a free.
+	elementwise := func(op, name string, vectors int, of func(p *neonPlane, v []vec, x, a vec, off int)) {
 		t.plane(neonStream{op: op, name: name, size: 4, open: func(p *neonPlane) (func(u, off int), func()) {
 			v, x, a := p.vectors(0, vectors), p.wide(), p.wide()
 			return func(_, off int) {
-				make(p, v, x, a, off)
+				of(p, v, x, a, off)
 				p.put(x, dPixel, off)
 			}, nil
 		}})
