@@ -15,8 +15,8 @@ const portable = 0
 var active = initialLevel()
 
 // Level names the implementation in use: portable, on amd64 avx2 or avx512, on
-// arm64 neon. All give the same bits. It is the best that the processor has, or what the environment
-// variable DPLODA_CPU names.
+// arm64 neon. All give the same bits. It is the best that the processor has, or
+// what the environment variable DPLODA_CPU names.
 func Level() string { return levelNames[active] }
 
 // Levels lists the implementations that this machine can run.

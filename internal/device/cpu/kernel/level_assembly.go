@@ -5,8 +5,8 @@ package kernel
 import "unsafe"
 
 // productArgs are the arguments of a lane product kernel, strides in bytes.
-// aSkip and bSkip lead from the end of a row to the next. The assembly counts
-// rows down.
+// aSkip and bSkip lead from the end of a row to the next. The assembly of amd64
+// counts rows down.
 type productArgs struct {
 	dst, a, b        *float32
 	aOffset, bOffset *int32
@@ -35,7 +35,7 @@ func (s *ProductSpec) joined() ProductSpec {
 const maxProductBlock = 80
 
 // eachBlock cuts the plane into blocks, for registers of less than a pixel,
-// which read the factors twice.
+// which read the factors several times.
 func (p ProductSpec) eachBlock(f func(block ProductSpec, aOff, bOff int)) {
 	switch {
 	case vectorLanes() == Lanes:
