@@ -82,6 +82,7 @@ func (f *benchFlags) print(cmd *cobra.Command, document interface{ Text() string
 
 func newBenchStep() *cobra.Command {
 	var f benchFlags
+	var breakdown bool
 	cmd := &cobra.Command{
 		Use:   "step",
 		Short: "Measure whole steps",
@@ -96,8 +97,8 @@ shares of peak are by processor time: what the algorithms multiply and add,
 over the peak of multiply-adds in registers measured before and after. A share
 above 1, or a peak below 95 % of theory after 5 attempts, ends with an error.
 A breakdown by kinds of ops follows, of a step on one thread with a clock
-between ops, and the memory of a step of 64 and of 4096 images (memory/network)
-against the plan's estimate.
+between ops, unless --breakdown=false, and the memory of a step of 64 and of
+4096 images (memory/network) against the plan's estimate.
 
 --json prints one document: the header's fields (command, machine, cpu, go,
 level, clock_ghz, fma_per_cycle, peak_gflops, theory_gflops), networks (the
@@ -116,13 +117,14 @@ config.json of each), memory, and rows of
 				return err
 			}
 			d, err := bench.Steps(cmd.Context(), pipeline.Works(), bench.StepOptions{
-				Threads: f.threads, Filter: filter, Time: atLeast, Device: pipeline.NewDevice(),
+				Threads: f.threads, Filter: filter, Time: atLeast, Device: pipeline.NewDevice(), Breakdown: breakdown,
 				Memory: memoryProcess, MemoryNets: pipeline.MemoryNets,
 				Observe: func(name string) { fmt.Fprintln(cmd.ErrOrStderr(), name) },
 			})
 			return f.print(cmd, d, err)
 		},
 	}
+	cmd.Flags().BoolVar(&breakdown, "breakdown", true, "measure where a step's time goes, in two steps more")
 	f.register(cmd, runtime.NumCPU(), 5, "work/network, such as finetune/unet32@28,")
 	return cmd
 }

@@ -62,6 +62,11 @@ func TestBenchStep(t *testing.T) {
 	if len(d.Memory) != 0 {
 		t.Errorf("memory that was not asked for: %+v", d.Memory)
 	}
+	d = bench.StepDocument{}
+	measured(t, &d, "step", "--json", "--threads", "1", "--seconds", "0.01", "--filter", "^classifier/dpdm@28$", "--breakdown=false")
+	if len(d.Rows) != 1 || d.Rows[0].Breakdown != nil {
+		t.Errorf("a breakdown that was not asked for: %+v", d.Rows)
+	}
 }
 
 func TestBenchRefusesBadFlags(t *testing.T) {

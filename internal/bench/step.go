@@ -50,6 +50,8 @@ type StepOptions struct {
 	Filter  *regexp.Regexp // of a Work's name; nil: all
 	Time    time.Duration  // of each row
 	Device  device.Device
+	// Breakdown asks for a step's time by kinds of ops, which takes two more steps.
+	Breakdown bool
 	// Memory measures the memory of one step of MemoryNets' networks in a process
 	// of its own.
 	Memory     func(ctx context.Context, net string, images, threads int) (MemoryRow, error)
@@ -198,9 +200,11 @@ func measureWork(ctx context.Context, w Work, o StepOptions) ([]StepRow, error) 
 		}
 		rows = append(rows, row)
 	}
-	var err error
-	if rows[0].Breakdown, rows[0].Outside, err = profileWork(ctx, w, o.Device); err != nil {
-		return nil, err
+	if o.Breakdown {
+		var err error
+		if rows[0].Breakdown, rows[0].Outside, err = profileWork(ctx, w, o.Device); err != nil {
+			return nil, err
+		}
 	}
 	return rows, wrong
 }
