@@ -100,6 +100,29 @@ func TestConvLevelsAgree(t *testing.T) {
 	}
 }
 
+// exact is the convolution in float64 at one place of dst, and the sum of its
+// terms' sizes, by which an error is to be judged. before is dst as it was.
+func (c convCase) exact(x, dst buffer, before, w, bias []float32, o, y, xx, lane int) (sum, size float64) {
+	if bias != nil {
+		sum = float64(bias[o])
+	}
+	if c.accumulate {
+		sum = float64(before[dst.base()+o*dst.chanStride()+y*dst.rowStride()+xx*Lanes+lane])
+	}
+	size = math.Abs(sum)
+	taps := c.kernel * c.kernel
+	for ic := range c.cin {
+		for t := range taps {
+			iy, ix := y*c.stride+t/c.kernel-c.kernel/2, xx*c.stride+t%c.kernel-c.kernel/2
+			if iy >= 0 && ix >= 0 && iy < x.e.H && ix < x.e.W {
+				term := float64(*x.at(ic, iy, ix, lane)) * float64(w[(o*c.cin+ic)*taps+t])
+				sum, size = sum+term, size+math.Abs(term)
+			}
+		}
+	}
+	return sum, size
+}
+
 // TestConvReference holds the convolution to the sum in float64.
 func TestConvReference(t *testing.T) {
 	for i, c := range convCases() {
@@ -109,22 +132,10 @@ func TestConvReference(t *testing.T) {
 		PackConv(packed, w, c.cout, c.cin, taps, len(taps), false)
 		Conv(dst.data, x.data, packed, bias, s, c.accumulate)
 		dst.each(func(o, y, xx, l int, got *float32) {
-			sum := 0.0
-			if bias != nil {
-				sum = float64(bias[o])
+			sum, size := c.exact(x, dst, before, w, bias, o, y, xx, l)
+			if diff := math.Abs(float64(*got) - sum); !(diff <= 3e-7*size) {
+				t.Fatalf("%v: %v, want %v, of terms of size %v", c, *got, sum, size)
 			}
-			if c.accumulate {
-				sum = float64(before[dst.base()+o*dst.chanStride()+y*dst.rowStride()+xx*Lanes+l])
-			}
-			for ic := range c.cin {
-				for t := range taps {
-					iy, ix := y*c.stride+t/c.kernel-c.kernel/2, xx*c.stride+t%c.kernel-c.kernel/2
-					if iy >= 0 && ix >= 0 && iy < x.e.H && ix < x.e.W {
-						sum += float64(*x.at(ic, iy, ix, l)) * float64(w[(o*c.cin+ic)*len(taps)+t])
-					}
-				}
-			}
-			near(t, c.String(), sum, *got, 4e-5)
 		})
 	}
 }

@@ -71,26 +71,12 @@ func TestWinogradReference(t *testing.T) {
 		convCase{cin: 128, cout: 8, kernel: 3, stride: 1, rows: 16, cols: 16, bias: true},
 		convCase{cin: 512, cout: 8, kernel: 3, stride: 1, rows: 8, cols: 8})
 	for i, c := range cases {
-		dst, x, w, bias, _, taps := c.build(uint64(i), normal)
+		dst, x, w, bias, _, _ := c.build(uint64(i), normal)
 		before := append([]float32(nil), dst.data...)
 		c.winograd(t, dst, x, w, bias)
 		var noise, signal float64
 		dst.each(func(o, y, xx, l int, got *float32) {
-			sum := 0.0
-			if bias != nil {
-				sum = float64(bias[o])
-			}
-			if c.accumulate {
-				sum = float64(before[dst.base()+o*dst.chanStride()+y*dst.rowStride()+xx*Lanes+l])
-			}
-			for ic := range c.cin {
-				for t := range taps {
-					iy, ix := y+t/3-1, xx+t%3-1
-					if iy >= 0 && ix >= 0 && iy < x.e.H && ix < x.e.W {
-						sum += float64(*x.at(ic, iy, ix, l)) * float64(w[(o*c.cin+ic)*9+t])
-					}
-				}
-			}
+			sum, _ := c.exact(x, dst, before, w, bias, o, y, xx, l)
 			noise += (float64(*got) - sum) * (float64(*got) - sum)
 			signal += sum * sum
 		})

@@ -1,26 +1,32 @@
 package main
 
-// gradients writes the kernels on per-example gradients g[P][16], for targets
-// of 64 bytes: SI walks g, DI keeps the arguments, CX counts coordinates.
-func (t *target) gradients() {
-	open := func(name string) {
-		t.begin("", name, "", "gradientArgs")
-		t.p("MOVQ gradientArgs_dst(DI), R8")
-		t.p("MOVQ gradientArgs_g(DI), SI")
-		t.p("MOVQ gradientArgs_n(DI), CX")
-		t.p("MOVQ gradientArgs_scale(DI), R9")
-		t.p("MOVQ gradientArgs_mask(DI), R10")
+// gradient writes a kernel on n coordinates of per-example gradients: SI walks
+// g, CX counts its coordinates; dst, scale and mask stay in R8, R9 and R10.
+func (t *target) gradient(name string, setup, one, finish func()) {
+	t.begin("", name, "", "gradientArgs")
+	t.p("MOVQ gradientArgs_dst(DI), R8")
+	t.p("MOVQ gradientArgs_g(DI), SI")
+	t.p("MOVQ gradientArgs_n(DI), CX")
+	t.p("MOVQ gradientArgs_scale(DI), R9")
+	t.p("MOVQ gradientArgs_mask(DI), R10")
+	if setup != nil {
+		setup()
 	}
-	loop := func(one func()) {
-		t.label("loop")
-		one()
-		t.p("ADDQ $64, SI")
-		t.p("DECQ CX")
-		t.p("JNZ loop")
+	t.label("loop")
+	one()
+	t.p("ADDQ $64, SI")
+	t.p("DECQ CX")
+	t.p("JNZ loop")
+	if finish != nil {
+		finish()
 	}
+	t.end()
+}
 
-	open("sumLanes")
-	loop(func() {
+// gradients writes the kernels on per-example gradients g[P][16] for targets of
+// 64 bytes.
+func (t *target) gradients() {
+	t.gradient("sumLanes", nil, func() {
 		t.p("VMOVUPS (SI), Z0")
 		t.p("VEXTRACTF64X4 $1, Z0, Y1")
 		t.p("VADDPS Y1, Y0, Y0")
@@ -33,21 +39,20 @@ func (t *target) gradients() {
 		t.p("VADDSS (R8), X0, X0")
 		t.p("VMOVSS X0, (R8)")
 		t.p("ADDQ $4, R8")
-	})
-	t.end()
+	}, nil)
 
-	open("squaredNorms")
-	t.p("VMOVUPD (R8), Z0")
-	t.p("VMOVUPD 64(R8), Z1")
-	loop(func() {
+	t.gradient("squaredNorms", func() {
+		t.p("VMOVUPD (R8), Z0")
+		t.p("VMOVUPD 64(R8), Z1")
+	}, func() {
 		t.p("VCVTPS2PD (SI), Z2")
 		t.p("VCVTPS2PD 32(SI), Z3")
 		t.p("VFMADD231PD Z2, Z2, Z0")
 		t.p("VFMADD231PD Z3, Z3, Z1")
+	}, func() {
+		t.p("VMOVUPD Z0, (R8)")
+		t.p("VMOVUPD Z1, 64(R8)")
 	})
-	t.p("VMOVUPD Z0, (R8)")
-	t.p("VMOVUPD Z1, 64(R8)")
-	t.end()
 
 	grid := func() { // v of the current coordinate in Y2 and Y3
 		t.p("VCVTPS2PD (SI), Z2")
@@ -63,15 +68,15 @@ func (t *target) gradients() {
 	}
 
 	// The state at R8 is sum, overflow and invalid, 16 uint64 each.
-	open("quantize")
-	scale()
-	t.p("VMOVDQU64 (R8), Z0")
-	t.p("VMOVDQU64 64(R8), Z1")
-	t.p("VMOVDQU64 %s, Z29", t.bits("notInteger", 1<<31))
-	for k := 1; k <= 4; k++ {
-		t.p("KXORW K%[1]d, K%[1]d, K%[1]d", k)
-	}
-	loop(func() {
+	t.gradient("quantize", func() {
+		scale()
+		t.p("VMOVDQU64 (R8), Z0")
+		t.p("VMOVDQU64 64(R8), Z1")
+		t.p("VMOVDQU64 %s, Z29", t.bits("notInteger", 1<<31))
+		for k := 1; k <= 4; k++ {
+			t.p("KXORW K%[1]d, K%[1]d, K%[1]d", k)
+		}
+	}, func() {
 		grid()
 		for h := range 2 {
 			t.p("VPCMPEQD Y29, Y%d, K5", 2+h)
@@ -82,21 +87,21 @@ func (t *target) gradients() {
 			t.p("VPCMPUQ $1, Z%d, Z%d, K5", 2+h, h) // sum < addend: a carry
 			t.p("KORW K5, K%[1]d, K%[1]d", 3+h)
 		}
+	}, func() {
+		t.p("VMOVDQU64 Z0, (R8)")
+		t.p("VMOVDQU64 Z1, 64(R8)")
+		for i, k := range []int{3, 4, 1, 2} {
+			t.p("VPMOVM2Q K%d, Z4", k)
+			t.p("VPORQ %d(R8), Z4, Z4", 128+64*i)
+			t.p("VMOVDQU64 Z4, %d(R8)", 128+64*i)
+		}
 	})
-	t.p("VMOVDQU64 Z0, (R8)")
-	t.p("VMOVDQU64 Z1, 64(R8)")
-	for i, k := range []int{3, 4, 1, 2} {
-		t.p("VPMOVM2Q K%d, Z4", k)
-		t.p("VPORQ %d(R8), Z4, Z4", 128+64*i)
-		t.p("VMOVDQU64 Z4, %d(R8)", 128+64*i)
-	}
-	t.end()
 
-	open("accumulate")
-	scale()
-	t.p("VMOVDQU (R10), Y4")
-	t.p("VMOVDQU 32(R10), Y5")
-	loop(func() {
+	t.gradient("accumulate", func() {
+		scale()
+		t.p("VMOVDQU (R10), Y4")
+		t.p("VMOVDQU 32(R10), Y5")
+	}, func() {
 		grid()
 		t.p("VPAND Y4, Y2, Y2")
 		t.p("VPAND Y5, Y3, Y3")
@@ -110,6 +115,5 @@ func (t *target) gradients() {
 		t.p("VMOVD X2, AX")
 		t.p("ADDL AX, (R8)")
 		t.p("ADDQ $4, R8")
-	})
-	t.end()
+	}, nil)
 }

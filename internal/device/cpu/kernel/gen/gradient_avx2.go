@@ -1,28 +1,5 @@
 package main
 
-// gradient writes a kernel on n coordinates of per-example gradients: SI walks
-// g, CX counts its coordinates; dst, scale and mask stay in R8, R9 and R10.
-func (t *target) gradient(name string, setup, one, finish func()) {
-	t.begin("", name, "", "gradientArgs")
-	t.p("MOVQ gradientArgs_dst(DI), R8")
-	t.p("MOVQ gradientArgs_g(DI), SI")
-	t.p("MOVQ gradientArgs_n(DI), CX")
-	t.p("MOVQ gradientArgs_scale(DI), R9")
-	t.p("MOVQ gradientArgs_mask(DI), R10")
-	if setup != nil {
-		setup()
-	}
-	t.label("loop")
-	one()
-	t.p("ADDQ $64, SI")
-	t.p("DECQ CX")
-	t.p("JNZ loop")
-	if finish != nil {
-		finish()
-	}
-	t.end()
-}
-
 // gradientsAVX2 writes the kernels on per-example gradients g[P][16] for
 // targets of 32 bytes. All 16 lanes take part in one pass: in float64 and in
 // uint64 they fill four registers.
