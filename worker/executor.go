@@ -2,11 +2,9 @@ package worker
 
 import (
 	"context"
-	"fmt"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
+
+	"github.com/dploda/dploda/internal/safeguard"
 )
 
 // item is one thing that a worker's tasks do: prepare, load parameters, or
@@ -44,7 +42,7 @@ func (e *executor) next() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	do, done := e.running.do, e.done
-	go func() { done <- contain(ctx, do) }()
+	go func() { done <- safeguard.Contain(func() error { return do(ctx) }) }()
 }
 
 // finish settles the item that ended with err.
@@ -95,29 +93,3 @@ func (e *executor) stop() {
 
 // taskError is a fault of the tasks that the worker cannot work on with.
 type taskError struct{ error }
-
-// contain turns a panic into an error that prints where it happened and none of
-// its values: they might be private.
-func contain(ctx context.Context, do func(context.Context) error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("the task panicked (%T) at %s", v, panicSite())
-		}
-	}()
-	return do(ctx)
-}
-
-// panicSite is the line that panicked.
-func panicSite() string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	for {
-		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") {
-			return fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)
-		}
-		if !more {
-			return "an unknown place"
-		}
-	}
-}

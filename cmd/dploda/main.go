@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dploda/dploda/internal/safeguard"
 )
 
 // Exit codes. An interrupted run that has checkpointed exits 0: the same
@@ -32,6 +34,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once: no moment is a wrong one.
 	context.AfterFunc(ctx, stop)
+	if err := safeguard.Process(); err != nil {
+		fmt.Fprintln(os.Stderr, "dploda: warning:", err)
+	}
 	code := execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -40,7 +45,7 @@ func main() {
 func execute(ctx context.Context, args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := safeguard.Contain(func() error { return root.ExecuteContext(ctx) })
 	if err == nil {
 		return exitOK
 	}

@@ -23,6 +23,7 @@ var layers = map[string][]string{
 	"internal/wire":        {},
 	"internal/floatbits":   {},
 	"internal/rundir":      {},
+	"internal/safeguard":   {},
 	"checkpoint":           {}, // named sections and blobs; neither training nor ranks
 	"dataset":              {}, // never which example is sampled
 	"internal/config":      {},
@@ -47,8 +48,8 @@ var layers = map[string][]string{
 	// Transport knows no gradient, no DP, no model.
 	"internal/bus":  {"internal/wire"},
 	"ringallreduce": {"internal/wire", "internal/bus"},
-	"worker":        {"internal/wire", "internal/bus", "ringallreduce"}, // no ε, no noise
-	"worker/task":   {"model", "internal/device", "internal/floatbits", "dp/plan", "dp/clip", "dataset"},
+	"worker":        {"internal/wire", "internal/bus", "internal/safeguard", "ringallreduce"}, // no ε, no noise
+	"worker/task":   {"model", "internal/device", "internal/floatbits", "internal/safeguard", "dp/plan", "dp/clip", "dataset"},
 
 	// The coordinator knows flat vectors; no layer, no image.
 	"coordinator": {"dp", "checkpoint", "worker/fleet", "internal/wire"},

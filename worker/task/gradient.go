@@ -10,6 +10,7 @@ import (
 	"github.com/dploda/dploda/dp/clip"
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/internal/safeguard"
 	"github.com/dploda/dploda/model/diffusion"
 	"github.com/dploda/dploda/model/draws"
 	"github.com/dploda/dploda/model/prototype"
@@ -118,16 +119,7 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 	})
 	for _, t := range g.threads {
 		eg.Go(func() error {
-			for group := range groups {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if err := g.group(t, d, group); err != nil {
-					return err
-				}
-				t.count += int32(len(group))
-			}
-			return nil
+			return safeguard.Contain(func() error { return g.consume(ctx, t, d, groups) })
 		})
 	}
 	err := eg.Wait()
@@ -143,6 +135,20 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 		t.stream.ZeroGradient()
 	}
 	return err
+}
+
+// consume is one thread's part of a share.
+func (g *Gradient) consume(ctx context.Context, t *gradientThread, d *draws.Draws, groups <-chan []uint32) error {
+	for group := range groups {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := g.group(t, d, group); err != nil {
+			return err
+		}
+		t.count += int32(len(group))
+	}
+	return nil
 }
 
 // group adds the contributions of the examples of one micro-batch to t.sum.

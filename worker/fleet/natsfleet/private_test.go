@@ -25,7 +25,7 @@ func TestFailuresPrintNoValues(t *testing.T) {
 	}
 	s.start(2, assignment, map[string][]uint32{"a": {}, "b": {mad}})
 	e := next[fleet.Failed](s)
-	if e.Worker != "b" || !strings.HasPrefix(e.Reason, "the task panicked (runtime.boundsError) at site_test.go:") || strings.Contains(e.Reason, "3000") {
+	if e.Worker != "b" || !strings.HasPrefix(e.Reason, "a bug in dploda: panic (runtime.boundsError) at site_test.go:") || strings.Contains(e.Reason, "3000") {
 		t.Errorf("got %+v", e)
 	}
 	s.start(3, assignment, deal(ids, "a", "b")) // both are alive
