@@ -9,23 +9,30 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 )
 
 // Process makes this process leave no core dump, closes its memory to other
 // processes of the same user where the system can do that, and cuts the
 // goroutine traces from Go's own crash message: their arguments are values.
-// Whoever sets GOTRACEBACK gets the traces that it asks for.
+// The runtime takes that last setting from its first environment only, so
+// Process begins the program again, as the same process with the same arguments:
+// call it before anything else. Whoever sets GOTRACEBACK gets the traces that it
+// asks for.
 func Process() error {
-	if os.Getenv("GOTRACEBACK") == "" {
-		debug.SetTraceback("none")
+	var traces error
+	if os.Getenv(traceVariable) == "" {
+		traces = fmt.Errorf("crash traces cannot be switched off: %w", restart(traceVariable, "none")) // it returned: it failed
 	}
-	if err := closeMemory(); err != nil {
-		return fmt.Errorf("core dumps cannot be switched off: %w", err)
+	memory := closeMemory()
+	if memory != nil {
+		memory = fmt.Errorf("core dumps cannot be switched off: %w", memory)
 	}
-	return nil
+	return errors.Join(traces, memory)
 }
+
+// traceVariable says how much Go prints of a crash.
+const traceVariable = "GOTRACEBACK"
 
 // ErrPanic is in the chain of Contain's error after a panic.
 var ErrPanic = errors.New("a bug in dploda")
