@@ -117,51 +117,19 @@ func (r *run) openCoordinator(ctx context.Context, f fleet.Fleet) (*coordinator.
 	return c, r.folder.MarkDone(admittedMark)
 }
 
-// ledgerView is what the ledger says of this finished run; a copy of the
+// ledgerView is what the ledger says after this finished run; a copy of the
 // events goes into the run folder.
-func (r *run) ledgerView(ctx context.Context) (ledger.RunView, error) {
+func (r *run) ledgerView(ctx context.Context) (ledger.View, error) {
 	c, err := r.openCoordinator(ctx, nil)
 	if err != nil {
-		return ledger.RunView{}, err
+		return ledger.View{}, err
 	}
 	defer c.Close()
-	r.ledgerHead = c.Ledger().Head
-	view, ok := c.Ledger().Run(ledger.RunID(r.identity.RunID))
-	if !ok {
-		return view, fmt.Errorf("the ledger does not know this run")
-	}
-	return view, r.folder.WriteFile(filepath.Join("private", "ledger.export"), ledger.Export(c.Events()))
+	return c.Ledger(), r.folder.WriteFile(filepath.Join("private", ledgerExport), ledger.Export(c.Events()))
 }
 
-// writeStatement writes privacy.json and PRIVACY.md from the ledger alone.
-func (r *run) writeStatement(view ledger.RunView, epsilon float64) error {
-	grantedEpsilon, _, err := account.RDPEpsilon(granted(view.Admit.Phases), view.Admit.Budget.Delta())
-	if err != nil {
-		return err
-	}
-	s := &Statement{
-		Format: 1, EpsilonGranted: grantedEpsilon, EpsilonSpent: epsilon,
-		EpsilonBudget: view.Admit.Budget.Epsilon(), Delta: view.Admit.Budget.Delta(),
-		Adjacency: "add or remove one", Unit: "image",
-		Accountant:  "Rényi DP of the Poisson-subsampled Gaussian (Mironov, Talwar, Zhang 2019), converted as Canonne, Kamath, Steinke 2020",
-		NominalSize: r.spec.Data.NominalSize, DataPublic: r.spec.Data.Public, Base: r.base.Hash,
-		RunID: hexID(view.Admit.Run), LedgerHead: hex.EncodeToString(r.ledgerHead[:]), Version: Version,
-	}
-	for _, p := range view.Phases {
-		s.Mechanisms = append(s.Mechanisms, describePhase(p.Mechanism, p.Charges))
-	}
-	content, err := s.JSON()
-	if err != nil {
-		return err
-	}
-	if err := r.folder.WriteFile(filepath.Join("share", "privacy.json"), content); err != nil {
-		return err
-	}
-	if content, err = s.Markdown(); err != nil {
-		return err
-	}
-	return r.folder.WriteFile(filepath.Join("share", "PRIVACY.md"), content)
-}
+// ledgerExport is the copy of the ledger in a run's private folder.
+const ledgerExport = "ledger.export"
 
 // watcher turns the coordinator's progress into metrics and what a person
 // sees: released values, settings and smoothed rates only.

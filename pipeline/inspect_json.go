@@ -98,21 +98,21 @@ func (f *statementFacts) rows(t *table) {
 		t.row(p.Phase, "%s: q %.6g, noise multiplier %.6g, %d coordinates, %d steps charged of %d + %d",
 			p.Mechanism, p.SampleRate, p.NoiseMultiplier, p.Coordinates, p.StepsCharged, p.StepsPlanned, p.StepsReserved)
 	}
-	t.row("base", "sha256 %s", s.Base)
+	t.row("base", "sha256 %s", s.Base.SHA256)
 	t.row("run", "%s", s.RunID)
 	t.row("ledger head", "%s", s.LedgerHead)
 	t.row("made by", "dploda %s", s.Version)
 }
 
 func inspectStatement(path string, content []byte) (facts, error) {
-	f := &statementFacts{header: header{"privacy-statement", path}}
-	if err := json.Unmarshal(content, &f.Statement); err != nil {
+	var s Statement
+	if err := json.Unmarshal(content, &s); err != nil {
 		return nil, fmt.Errorf("%s is damaged: %w", path, err)
 	}
-	if f.Statement.Format != 1 {
-		return nil, fmt.Errorf("%s has format %d; this version reads format 1", path, f.Statement.Format)
+	if s.Format != statementFormat {
+		return nil, fmt.Errorf("%s has format %d; this version reads format %d", path, s.Format, statementFormat)
 	}
-	return f, nil
+	return &statementFacts{header{"privacy-statement", path}, s}, nil
 }
 
 // reportFacts is report.json.

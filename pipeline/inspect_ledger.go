@@ -92,13 +92,9 @@ func (r ledgerRunFacts) rows(t *table) {
 const maxLedgerBytes = 1 << 30
 
 func inspectLedger(path string) (facts, error) {
-	content, err := readAtMost(path, maxLedgerBytes)
+	events, err := readExport(path)
 	if err != nil {
 		return nil, err
-	}
-	events, err := ledger.Import(content)
-	if err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", path, err)
 	}
 	view, err := ledger.Verify(events)
 	if err != nil {

@@ -123,7 +123,7 @@ func TestInspectRefuses(t *testing.T) {
 		{"metrics.jsonl", []byte("{\"step\":1}\n{\"loss\":2}\n"), "metrics.jsonl:2: the line has no step"},
 		{"metrics.jsonl", []byte("{\"step\":1}\n[2]\n"), "metrics.jsonl:2: the line is not a JSON object"},
 		{"run.log", []byte("time=now level=INFO msg=x\npanic: y\n"), "run.log:2: the line is not one"},
-		{"privacy.json", []byte(`{"format":2,"epsilon_granted":1,"mechanisms":[]}`), "has format 2"},
+		{"privacy.json", []byte(`{"format":1,"epsilon_granted":1,"mechanisms":[]}`), "has format 1"},
 		{"run.json", []byte(`{"format":7,"config_hash":"x"}`), "made by another version"},
 		{"other.json", []byte(`{"a":1}`), "JSON of no known kind"},
 		{"PRIVACY.md", []byte("# Something"), "does not begin as one"},

@@ -10,7 +10,6 @@ import (
 	"runtime"
 
 	"github.com/dploda/dploda/dataset"
-	"github.com/dploda/dploda/dp/account"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/model/augment"
@@ -31,22 +30,19 @@ const gridColumns = 8
 // the last: with it the run is complete.
 func (r *run) reportStage(ctx context.Context, m *model) (*Report, error) {
 	done := r.timings.measure(stageReport)
-	spentView, err := r.ledgerView(ctx)
+	view, err := r.ledgerView(ctx)
 	if err != nil {
 		return nil, err
 	}
 	report := r.newReport()
 	if r.opts.TestSeed == nil {
-		epsilon, _, err := account.RDPEpsilon(spent(spentView), spentView.Admit.Budget.Delta())
+		statement, err := r.writeStatement(view)
 		if err != nil {
 			return nil, err
 		}
-		report.EpsilonSpent = &epsilon
-		if err := r.writeStatement(spentView, epsilon); err != nil {
-			return nil, err
-		}
+		report.EpsilonSpent = &statement.EpsilonSpent
 	}
-	if err := r.judge(ctx, m, spentView, report); err != nil {
+	if err := r.judge(ctx, m, view, report); err != nil {
 		return nil, err
 	}
 	done()
@@ -95,7 +91,7 @@ func (rep *Report) finishRates(r *run) {
 }
 
 // judge fills in the accuracies and draws the pictures.
-func (r *run) judge(ctx context.Context, m *model, view ledger.RunView, report *Report) error {
+func (r *run) judge(ctx context.Context, m *model, view ledger.View, report *Report) error {
 	if err := r.resample(ctx, m); err != nil {
 		return err
 	}
@@ -152,15 +148,16 @@ func (r *run) judgePublic(ctx context.Context, j *judge, report *Report) error {
 }
 
 // judgePrototypes scores the private prototypes without any gradient step.
-func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledger.RunView, report *Report) error {
+func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledger.View, report *Report) error {
 	if r.prototypes == nil {
 		return nil
 	}
 	p := &PrototypesReport{Clusters: r.prototypes.Clusters, Rounds: r.prototypes.Rounds}
 	report.Prototypes = p
 	if r.opts.TestSeed == nil {
-		first := ledger.RunView{Phases: view.Phases[:1]}
-		epsilon, _, err := account.RDPEpsilon(spent(first), view.Admit.Budget.Delta())
+		run, _ := view.Run(ledger.RunID(r.identity.RunID)) // known: the statement was made of it
+		alone := ledger.RunView{Phases: run.Phases[:1]}
+		epsilon, _, err := epsilons(spent(alone), run.Admit.Budget.Delta())
 		if err != nil {
 			return err
 		}

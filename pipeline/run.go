@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/dploda/dploda/dataset"
-	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/internal/device"
 	"github.com/dploda/dploda/internal/rundir"
@@ -75,8 +74,7 @@ type run struct {
 	test     dataset.Dataset // nil unless the data are declared public
 	timings  *timings
 	// synthetic is nil until this process has drawn them.
-	synthetic  *dataset.Memory
-	ledgerHead ledger.Hash
+	synthetic *dataset.Memory
 }
 
 // identity is private/identity.json: what this run is, fixed at its first

@@ -1,33 +1,56 @@
 package pipeline
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
-	"text/template"
+	"path/filepath"
+
+	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/ledger"
 )
 
+// statementFormat is the version of privacy.json. docs/privacy.schema.json
+// describes it.
+const statementFormat = 2
+
 // Statement is share/privacy.json: what was promised and what was spent, as
-// the run's ledger has it. Format 1.
+// the run's ledger has it.
 type Statement struct {
-	Format         int              `json:"format"`
-	EpsilonGranted float64          `json:"epsilon_granted"` // the formal claim: planned steps and reserve
-	EpsilonSpent   float64          `json:"epsilon_spent"`   // the charges that the ledger recorded
-	EpsilonBudget  float64          `json:"epsilon_budget"`
-	Delta          float64          `json:"delta"`
-	Adjacency      string           `json:"adjacency"`
-	Unit           string           `json:"unit"`
-	Accountant     string           `json:"accountant"`
-	NominalSize    int              `json:"nominal_size"`
-	Mechanisms     []StatementPhase `json:"mechanisms"`
+	Format         int     `json:"format"`
+	EpsilonGranted float64 `json:"epsilon_granted"` // the formal claim: planned steps and reserve
+	EpsilonSpent   float64 `json:"epsilon_spent"`   // the charges that the ledger recorded
+	EpsilonBudget  float64 `json:"epsilon_budget"`
+	Delta          float64 `json:"delta"`
+	Adjacency      string  `json:"adjacency"`
+	Unit           string  `json:"unit"`
+	Accountant     string  `json:"accountant"` // name and version
+	// The same charges by Rényi DP alone: an independent upper bound.
+	RDPEpsilonGranted float64 `json:"rdp_epsilon_granted"`
+	RDPEpsilonSpent   float64 `json:"rdp_epsilon_spent"`
+
+	NominalSize int64            `json:"nominal_size"` // units, declared; never the true number
+	Mechanisms  []StatementPhase `json:"mechanisms"`
+
 	// DataPublic says that the images are declared public, and that report.json
 	// therefore holds exact accuracies on them, which nothing here covers.
-	DataPublic bool   `json:"data_declared_public"`
-	Base       string `json:"base"` // sha256 of the public base model
-	RunID      string `json:"run_id"`
-	LedgerHead string `json:"ledger_head"` // hash chain over every event
-	Version    string `json:"version"`
+	DataPublic bool          `json:"data_declared_public"`
+	Base       StatementBase `json:"base"`
+	// EarlierAdapters are adapters trained on private images from which this
+	// run began. Their privacy is spent too.
+	EarlierAdapters []string `json:"earlier_private_adapters"`
+	OtherUses       []string `json:"other_uses_of_the_private_images"`
+	ThreatModel     []string `json:"threat_model"`
+
+	RunID         string `json:"run_id"`
+	LedgerHead    string `json:"ledger_head"` // hash chain over every event
+	LedgerEntries int    `json:"ledger_entries"`
+	Version       string `json:"version"`
+}
+
+// StatementBase is the public model on which the run is built.
+type StatementBase struct {
+	SHA256     string `json:"sha256"` // of configuration and weights
+	PublicData string `json:"public_data"`
 }
 
 // StatementPhase is one mechanism as it ran.
@@ -51,63 +74,81 @@ func (s *Statement) JSON() ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-// up writes an ε with four decimals, rounded up: a claim must not be smaller
-// than what holds.
-func up(epsilon float64) string { return fmt.Sprintf("%.4f", math.Ceil(epsilon*1e4)/1e4) }
-
-var markdown = template.Must(template.New("PRIVACY.md").Funcs(template.FuncMap{"up": up}).Parse(
-	`# Privacy statement
-
-**The unit of protection is one image.** A person with m images in the data is
-protected correspondingly less.
-
-This run is (ε, δ)-differentially private with **ε = {{up .EpsilonGranted}}** at
-**δ = {{printf "%g" .Delta}}** (granted; the budget was {{printf "%g" .EpsilonBudget}}). Its ledger recorded charges
-that amount to ε = {{up .EpsilonSpent}}.
-
-| | |
-|---|---|
-| adjacency | {{.Adjacency}} |
-| unit | {{.Unit}} |
-| accountant | {{.Accountant}} |
-| nominal data set size | {{.NominalSize}} (public, declared; the true size is not used) |
-| base model, public | sha256 {{.Base}} |
-| run | {{.RunID}} |
-| ledger head | {{.LedgerHead}} |
-| made by | dploda {{.Version}} |
-
-## What touched the private images
-
-| phase | mechanism | sampling rate | noise multiplier | σ / Δ on the grid | clip norm | coordinates | steps charged / planned + reserve |
-|---|---|---|---|---|---|---|---|
-{{range .Mechanisms}}| {{.Phase}} | {{.Mechanism}} | {{printf "%.6g" .SampleRate}} | {{printf "%.6g" .NoiseMultiplier}} | {{.SigmaGrid}} / {{.DeltaGrid}} | {{printf "%g" .ClipNorm}} | {{.Coordinates}} | {{.StepsCharged}} / {{.StepsPlanned}} + {{.StepsReserved}} |
-{{end}}
-Each example's contribution is a vector of integers whose norm is checked
-against Δ; the sum of contributions is exact; one Gaussian draw, sampled exactly
-on the same grid, is added to it once a step by the coordinator; each draw was
-charged in the ledger before anything noised left the coordinator's memory.
-
-## What the statement covers
-
-It covers everything in this folder: the adapter, the synthetic images, the
-pictures and the figures are computed from the released sums and from public
-data alone. It covers the spending that the ledger recorded for this run, while the
-sampling secret stays secret, against whoever sees this folder; the workers and
-the coordinator that computed it are trusted. It does not cover other runs on
-the same images, whose spending adds to this one's, other copies or other uses
-of them, nor choices that people made after looking at them. Settings that were
-tuned on the same images in earlier runs cost budget of their own.
-{{if .DataPublic}}
-The images are declared public. The accuracies in report.json were therefore
-measured exactly, on real images and with classifiers trained on real images:
-those figures are not covered.
-{{end}}`))
-
-// Markdown is the statement as share/PRIVACY.md.
-func (s *Statement) Markdown() ([]byte, error) {
-	var b bytes.Buffer
-	if err := markdown.Execute(&b, s); err != nil {
-		return nil, fmt.Errorf("write the privacy statement: %w", err)
+// What a statement says of every run of this version.
+var (
+	otherUses = []string{
+		"keyed hashes of the images (HMAC-SHA256), kept by the site to recognise them, not in this folder",
+		"no accuracy, picture or count of the private images was computed for this folder",
 	}
-	return b.Bytes(), nil
+	otherUsesPublic = []string{
+		"keyed hashes of the images (HMAC-SHA256), kept in the run's private folder",
+		"exact accuracies in report.json, on the images declared public: not covered by this statement",
+	}
+	threatModel = []string{
+		"holds against whoever reads this folder, whatever else they know, other images of the data set included",
+		"the workers and the coordinator that computed it are trusted, and so are the disks they kept the ledger on",
+		"holds while the run's sampling secret, destroyed at the end of the run, was not copied before",
+		"covers the spending that this ledger recorded; not other copies or uses of the same images",
+		"does not cover timing: who watched the machines work saw how long steps took",
+	}
+)
+
+// newStatement says what the ledger, whose entries lead to view, has of a run.
+func newStatement(view ledger.View, id ledger.RunID) (*Statement, error) {
+	run, ok := view.Run(id)
+	if !ok {
+		return nil, fmt.Errorf("the ledger does not know run %s", id)
+	}
+	s := &Statement{
+		Format: statementFormat, EpsilonBudget: run.Admit.Budget.Epsilon(), Delta: run.Admit.Budget.Delta(),
+		Adjacency: "add or remove one", Unit: "image", Accountant: accountantName,
+		EarlierAdapters: []string{}, ThreatModel: threatModel,
+		RunID: hexID(id), LedgerHead: view.Head.String(), LedgerEntries: view.Entries, Version: Version,
+	}
+	s.NominalSize = run.Admit.Phases[0].Nominal()
+	var err error
+	if s.EpsilonGranted, s.RDPEpsilonGranted, err = epsilons(granted(run.Admit.Phases), s.Delta); err != nil {
+		return nil, err
+	}
+	if s.EpsilonSpent, s.RDPEpsilonSpent, err = epsilons(spent(run), s.Delta); err != nil {
+		return nil, err
+	}
+	for _, p := range run.Phases {
+		s.Mechanisms = append(s.Mechanisms, describePhase(p.Mechanism, p.Charges))
+	}
+	return s, nil
+}
+
+const accountantName = "Rényi DP of the Poisson-subsampled Gaussian (Mironov, Talwar, Zhang 2019), converted as Canonne, Kamath, Steinke 2020"
+
+// epsilons is the accountant's ε of the events and that of its cross-check.
+func epsilons(events []account.Event, delta float64) (epsilon, rdp float64, err error) {
+	epsilon, _, err = account.RDPEpsilon(events, delta)
+	return epsilon, epsilon, err
+}
+
+// writeStatement writes privacy.json and PRIVACY.md: from the ledger alone,
+// but for what the run's configuration declares public.
+func (r *run) writeStatement(view ledger.View) (*Statement, error) {
+	s, err := newStatement(view, ledger.RunID(r.identity.RunID))
+	if err != nil {
+		return nil, err
+	}
+	s.DataPublic = r.spec.Data.Public
+	s.Base = StatementBase{SHA256: r.base.Hash, PublicData: r.base.Traits.PublicData}
+	s.OtherUses = otherUses
+	if s.DataPublic {
+		s.OtherUses = otherUsesPublic
+	}
+	content, err := s.JSON()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.folder.WriteFile(filepath.Join("share", "privacy.json"), content); err != nil {
+		return nil, err
+	}
+	if content, err = s.Markdown(); err != nil {
+		return nil, err
+	}
+	return s, r.folder.WriteFile(filepath.Join("share", "PRIVACY.md"), content)
 }

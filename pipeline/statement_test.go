@@ -2,7 +2,11 @@ package pipeline
 
 import (
 	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,8 +16,9 @@ import (
 func testStatement(t *testing.T) *Statement {
 	r := tinyRun(t)
 	s := &Statement{
-		Format: 1, EpsilonGranted: 8.19999, EpsilonSpent: 7.5, EpsilonBudget: 8.2, Delta: 2.5e-6, Adjacency: "add or remove one",
-		Unit: "image", Accountant: "RDP", NominalSize: 60, Base: "cafe", RunID: "0123", LedgerHead: "feed", Version: "v1",
+		Format: statementFormat, EpsilonGranted: 8.19999, EpsilonSpent: 7.5, EpsilonBudget: 8.2, Delta: 2.5e-6, Adjacency: "add or remove one",
+		Unit: "image", Accountant: "RDP", NominalSize: 60, Base: StatementBase{SHA256: "cafe", PublicData: "drawings"}, EarlierAdapters: []string{}, OtherUses: otherUses, ThreatModel: threatModel,
+		RunID: "0123", LedgerHead: "feed", LedgerEntries: 12, Version: "v1",
 	}
 	for i, m := range r.mechanisms {
 		s.Mechanisms = append(s.Mechanisms, describePhase(m, m.Steps+i))
@@ -41,8 +46,8 @@ func TestStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"unit of protection is one image", "ε = 8.2000", "δ = 2.5e-06", "ε = 7.5000", "add or remove one", "sha256 cafe", "ledger head | feed",
-		"| prototypes | Gaussian, exact on an integer grid | 1 | 20 |", "2 / 2 + 1", "| finetune |", "5 / 4 + 3", "other runs on\nthe same images",
+		"unit of protection is one image", "ε = 8.2000", "δ = 2.5e-06", "ε = 7.5000", "add or remove one", "sha256 cafe, trained on drawings", "12 entries, head feed", "none: the run began",
+		"| prototypes | Gaussian, exact on an integer grid | 1 | 20 |", "2 / 2 + 1", "| finetune |", "5 / 4 + 3", "other runs on the same images",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("PRIVACY.md lacks %q:\n%s", want, text)
@@ -149,4 +154,46 @@ func TestRunFoldersBelongToConfigAndSeed(t *testing.T) {
 		}
 		seen[hash] = name
 	}
+}
+
+// docs/privacy.schema.json names every field of a statement, and no other. (Tried
+// with a field added to Statement, and with one taken out of the schema.)
+func TestSchemaHasTheStatementsFields(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join("..", "docs", "privacy.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type object struct {
+		Properties map[string]struct {
+			Const      any
+			Properties map[string]any
+			Items      struct{ Properties map[string]any }
+		}
+		Required []string
+	}
+	var schema object
+	if err := json.Unmarshal(content, &schema); err != nil {
+		t.Fatal(err)
+	}
+	if got := schema.Properties["format"].Const; got != float64(statementFormat) {
+		t.Errorf("the schema is of format %v", got)
+	}
+	compare := func(of string, fields reflect.Type, properties []string) {
+		t.Helper()
+		var names []string
+		for i := range fields.NumField() {
+			name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		slices.Sort(properties)
+		if !slices.Equal(names, properties) {
+			t.Errorf("%s has the fields\n%v, the schema\n%v", of, names, properties)
+		}
+	}
+	keys := func(m map[string]any) []string { return slices.Collect(maps.Keys(m)) }
+	compare("a statement", reflect.TypeFor[Statement](), slices.Collect(maps.Keys(schema.Properties)))
+	compare("a statement that is complete", reflect.TypeFor[Statement](), schema.Required)
+	compare("a phase", reflect.TypeFor[StatementPhase](), keys(schema.Properties["mechanisms"].Items.Properties))
+	compare("a base", reflect.TypeFor[StatementBase](), keys(schema.Properties["base"].Properties))
 }

@@ -106,6 +106,11 @@ func (m Mechanism) NoiseStd() float64 { return float64(m.SigmaInt) * m.MeanScale
 // Charges returns how often the phase may be charged: Steps + Reserve.
 func (m Mechanism) Charges() int { return m.Steps + m.Reserve }
 
+// Nominal returns N, the declared nominal data set size: Divisor/q.
+func (m Mechanism) Nominal() int64 {
+	return int64(math.Max(1, math.Round(m.Divisor/m.SampleRate())))
+}
+
 // BatchBound returns a bound on the number of examples in one step, exceeded
 // with probability at most 2^-TailBits at the nominal data set size.
 //
@@ -114,10 +119,9 @@ func (m Mechanism) Charges() int { return m.Steps + m.Reserve }
 // few per cent of the exact quantile, and needs only operations that IEEE 754
 // rounds alike on every machine: replicas agree on it.
 func (m Mechanism) BatchBound() int64 {
-	q := m.SampleRate()
-	n := math.Max(1, math.Round(m.Divisor/q))
+	q, n := m.SampleRate(), float64(m.Nominal())
 	if m.Everyone {
-		return int64(n)
+		return m.Nominal()
 	}
 	const l = TailBits * math.Ln2
 	mean := float64(n * q)
