@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,5 +128,27 @@ func TestSpentIsWhatWasCharged(t *testing.T) {
 	}
 	if got := spent(ledger.RunView{}); len(got) != 0 {
 		t.Errorf("an empty ledger has spent %+v", got)
+	}
+}
+
+// How the work is done changes neither the noise nor its price. (Tried with a
+// noise multiplier divided by the number of workers.)
+func TestWorkersChangeNoMechanism(t *testing.T) {
+	var want []plan.Mechanism
+	for _, w := range []config.Workers{
+		{Count: 1, Min: 1, MicroBatch: 16}, {Count: 8, Min: 2, MicroBatch: 16, Processes: true}, {Count: 3, Min: 1, Threads: 4, MicroBatch: 1},
+	} {
+		spec := tinySpec(t)
+		spec.Workers = w
+		r, err := resolve(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = r.mechanisms
+		}
+		if !slices.Equal(r.mechanisms, want) {
+			t.Errorf("workers %+v: mechanisms %+v instead of %+v", w, r.mechanisms, want)
+		}
 	}
 }
