@@ -59,12 +59,12 @@ func TestImageCannotGrowIntoTheNext(t *testing.T) {
 func TestFingerprint(t *testing.T) {
 	key := []byte("a secret of this site")
 	d := sample(t, 1, 6, 3, 3)
-	whole := Fingerprint(key, d)
+	whole := Fingerprint(key, d, EachImage(d.Len()))
 
-	if Fingerprint(key, permuted(d, 5, 3, 1, 0, 2, 4)) != whole {
+	if Fingerprint(key, permuted(d, 5, 3, 1, 0, 2, 4), EachImage(6)) != whole {
 		t.Error("the fingerprint depends on the order")
 	}
-	if Fingerprint([]byte("another"), d) == whole {
+	if Fingerprint([]byte("another"), d, EachImage(6)) == whole {
 		t.Error("the fingerprint does not depend on the key")
 	}
 	for name, other := range map[string]*Memory{
@@ -78,7 +78,7 @@ func TestFingerprint(t *testing.T) {
 		}),
 		"other shape": edited(d, func(m *Memory) { m.h, m.w = 9, 1 }),
 	} {
-		if Fingerprint(key, other) == whole {
+		if Fingerprint(key, other, EachImage(other.Len())) == whole {
 			t.Errorf("%s: the fingerprint stays the same", name)
 		}
 	}

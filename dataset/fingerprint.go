@@ -7,28 +7,36 @@ import (
 	"math/bits"
 )
 
-// Fingerprint is a keyed hash of the multiset of (image, label) pairs of d,
-// whatever their order: two data sets with the same fingerprint under a
-// secret key hold the same examples. Without the key it tells nothing, not
-// even to one who guesses an image; keep both inside the trust boundary.
+// Fingerprint is a keyed hash of the multiset of d's units, each a multiset of
+// (image, label) pairs, whatever their order: two data sets with the same
+// fingerprint under a secret key hold the same examples in the same groups.
+// Without the key it tells nothing, not even to one who guesses an image; keep
+// both inside the trust boundary.
 //
 // Each example gets an HMAC-SHA256 of shape, label and decoded pixels; the
-// tags are added modulo 2²⁵⁶ (Clarke, Devadas, van Dijk, Gassend, Suh,
+// tags of a unit are added modulo 2²⁵⁶ (Clarke, Devadas, van Dijk, Gassend, Suh,
 // "Incremental Multiset Hash Functions", 2003, MSet-Add-Hash) and the sum is
-// hashed again together with the count.
-func Fingerprint(key []byte, d Dataset) [sha256.Size]byte {
+// hashed again together with the count; so are the units' tags.
+func Fingerprint(key []byte, d Dataset, units *Units) [sha256.Size]byte {
 	c, h, w := d.Shape()
 	mac := hmac.New(sha256.New, key)
-	var sum [4]uint64 // least significant first
+	var all [4]uint64 // sums of tags, least significant word first
 	var tag [sha256.Size]byte
-	for i := range d.Len() {
+	for u := range units.Len() {
+		var unit [4]uint64
+		images := units.Images(u)
+		for _, i := range images {
+			mac.Reset()
+			mac.Write(words("example", uint64(c), uint64(h), uint64(w), uint64(d.Label(int(i)))))
+			mac.Write(d.Image(int(i)))
+			add(&unit, mac.Sum(tag[:0]))
+		}
 		mac.Reset()
-		mac.Write(words("example", uint64(c), uint64(h), uint64(w), uint64(d.Label(i))))
-		mac.Write(d.Image(i))
-		add(&sum, mac.Sum(tag[:0]))
+		mac.Write(words("unit", uint64(len(images)), unit[0], unit[1], unit[2], unit[3]))
+		add(&all, mac.Sum(tag[:0]))
 	}
 	mac.Reset()
-	mac.Write(words("multiset", uint64(d.Len()), sum[0], sum[1], sum[2], sum[3]))
+	mac.Write(words("multiset", uint64(units.Len()), all[0], all[1], all[2], all[3]))
 	mac.Sum(tag[:0])
 	return tag
 }

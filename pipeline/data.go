@@ -42,6 +42,23 @@ func openTest(d config.Data, folder string) (dataset.Dataset, error) {
 	return dataset.OpenIdx(folder, dataset.Test, d.ClassNames)
 }
 
+// openUnits opens the unit file of the n images to train on; without one each
+// image is a unit. folder is openTrain's.
+func openUnits(d config.Data, folder string, n int) (*dataset.Units, error) {
+	if d.Units == "" {
+		return dataset.EachImage(n), nil
+	}
+	path := d.Units
+	if !filepath.IsAbs(path) {
+		folder, err := dataFolder(d, folder)
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(folder, path)
+	}
+	return dataset.OpenUnits(path, n)
+}
+
 func dataFolder(d config.Data, folder string) (string, error) {
 	if folder == "" {
 		folder = d.Folder

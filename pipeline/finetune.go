@@ -78,7 +78,7 @@ func (r *run) phases(m *model) ([]coordinator.Phase, *adapterLearner, error) {
 	if r.prototypes != nil {
 		m.centers = prototype.New(*r.prototypes)
 		phases = append(phases, coordinator.Phase{
-			Mechanism: r.mechanisms[0], Examples: r.train.Len(),
+			Mechanism: r.mechanisms[0], Examples: r.units.Len(),
 			Learner: &prototypeLearner{mechanism: r.mechanisms[0], centers: m.centers},
 		})
 	}
@@ -86,7 +86,7 @@ func (r *run) phases(m *model) ([]coordinator.Phase, *adapterLearner, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(phases, coordinator.Phase{Mechanism: r.finetune(), Examples: r.train.Len(), Learner: learner}), learner, nil
+	return append(phases, coordinator.Phase{Mechanism: r.finetune(), Examples: r.units.Len(), Learner: learner}), learner, nil
 }
 
 // openCoordinator opens the site's ledger for this run; a nil fleet serves to

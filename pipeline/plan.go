@@ -41,6 +41,20 @@ type resolved struct {
 	mechanisms []plan.Mechanism // prototypes, if any, then fine-tuning
 }
 
+// The units that a run's promise can protect.
+const (
+	unitImage = "image"
+	unitGroup = "group" // of the unit file: one coin, one mean gradient, one clip
+)
+
+// unit is what one coin is tossed for.
+func (r *resolved) unit() string {
+	if r.spec.Data.Units != "" {
+		return unitGroup
+	}
+	return unitImage
+}
+
 func (r *resolved) finetune() plan.Mechanism { return r.mechanisms[len(r.mechanisms)-1] }
 
 // resolve fits the config to its base and calibrates the noise.
@@ -213,6 +227,8 @@ type ResolvedPlan struct {
 	EpsilonBudget float64          `json:"epsilon_budget"`
 	EpsilonFinal  float64          `json:"epsilon_final"` // all planned steps, reserves included
 	Delta         float64          `json:"delta"`
+	Unit          string           `json:"unit"` // image or group; the batch and the nominal size count these
+	Nominal       int              `json:"nominal_size"`
 	Mechanisms    []StatementPhase `json:"mechanisms"`
 	Workers       int              `json:"workers"`
 	Threads       int              `json:"threads_per_worker"`
@@ -242,7 +258,7 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 	p := &ResolvedPlan{
 		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().Dim,
 		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
-		Workers: spec.Workers.Count, Threads: int(perWorker),
+		Unit: r.unit(), Nominal: spec.Data.NominalSize, Workers: spec.Workers.Count, Threads: int(perWorker),
 		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
 		Config:      string(spec.Resolved()),
 	}
@@ -272,6 +288,11 @@ func (p *ResolvedPlan) Text() string {
 		fmt.Fprintf(&b, "# %s: q %.6g, noise multiplier %.6g (σ %d, Δ %d grid units), %d steps + %d reserved\n",
 			m.Phase, m.SampleRate, m.NoiseMultiplier, m.SigmaGrid, m.DeltaGrid, m.StepsPlanned, m.StepsReserved)
 	}
+	protected := "one image"
+	if p.Unit == unitGroup {
+		protected = "one unit of the unit file, with all its images"
+	}
+	fmt.Fprintf(&b, "# protected: %s; nominal %d of them\n", protected, p.Nominal)
 	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta)
 	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
 	return b.String()

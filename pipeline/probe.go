@@ -34,7 +34,7 @@ func (r *run) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	factory := &taskFactory{resolved: r.resolved, data: images, dev: r.dev, threads: 1}
+	factory := &taskFactory{resolved: r.resolved, data: images, units: dataset.EachImage(images.Len()), dev: r.dev, threads: 1}
 	gradient, err := factory.gradient()
 	if err != nil {
 		return err

@@ -71,6 +71,7 @@ type run struct {
 	dev      device.Device
 	identity identity
 	train    dataset.Dataset
+	units    *dataset.Units  // of train; a step samples them
 	test     dataset.Dataset // nil unless the data are declared public
 	timings  *timings
 	// synthetic is nil until this process has drawn them.
@@ -82,7 +83,7 @@ type run struct {
 type identity struct {
 	RunID       [16]byte `json:"run_id"`
 	DataKey     []byte   `json:"data_key"`    // keys Fingerprint; inside the trust boundary
-	Fingerprint []byte   `json:"fingerprint"` // of the private images that the run began with
+	Fingerprint []byte   `json:"fingerprint"` // of the private images, and their units, that the run began with
 }
 
 // Run carries a config out, or goes on with it, and returns the report.
@@ -174,6 +175,9 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if r.units, err = openUnits(r.spec.Data, r.opts.Data, r.train.Len()); err != nil {
+		return err
+	}
 	c, h, w := r.train.Shape()
 	if i := r.base.Traits.Image; i != [3]int{c, h, w} {
 		return fmt.Errorf("the images are %d channels of %dx%d, but base %s was made for %d of %dx%d", c, h, w, r.base.Source, i[0], i[1], i[2])
@@ -203,9 +207,9 @@ func (r *run) identify() error {
 	if err := json.Unmarshal(content, &r.identity); err != nil {
 		return fmt.Errorf("%s is damaged: %w", r.folder.Path(path), err)
 	}
-	now := dataset.Fingerprint(r.identity.DataKey, r.train)
+	now := dataset.Fingerprint(r.identity.DataKey, r.train, r.units)
 	if string(now[:]) != string(r.identity.Fingerprint) {
-		return fmt.Errorf("the images are not those that this run began with; restore the data folder, or begin a new run with another --out")
+		return fmt.Errorf("the images, or their units, are not those that this run began with; restore the data folder, or begin a new run with another --out")
 	}
 	return nil
 }
@@ -221,7 +225,7 @@ func (r *run) newIdentity(path string) error {
 		sum := sha256.Sum256(append([]byte("test run "), seed[:]...))
 		copy(id.RunID[:], sum[:])
 	}
-	print := dataset.Fingerprint(id.DataKey, r.train)
+	print := dataset.Fingerprint(id.DataKey, r.train, r.units)
 	id.Fingerprint = print[:]
 	content, err := json.Marshal(id)
 	if err != nil {

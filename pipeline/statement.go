@@ -134,7 +134,7 @@ func (r *run) writeStatement(view ledger.View) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.DataPublic = r.spec.Data.Public
+	s.Unit, s.DataPublic = r.unit(), r.spec.Data.Public
 	s.Base = StatementBase{SHA256: r.base.Hash, PublicData: r.base.Traits.PublicData}
 	s.OtherUses = otherUses
 	if s.DataPublic {

@@ -20,6 +20,7 @@ import (
 type taskFactory struct {
 	*resolved
 	data    dataset.Dataset
+	units   *dataset.Units
 	dev     device.Device
 	threads int
 }
@@ -28,7 +29,7 @@ type taskFactory struct {
 func (f *taskFactory) tasks() (map[string]worker.Task, error) {
 	tasks := map[string]worker.Task{}
 	if f.prototypes != nil {
-		tasks[phasePrototypes] = &task.Prototypes{Mechanism: f.mechanisms[0], Data: f.data, Centers: prototype.New(*f.prototypes)}
+		tasks[phasePrototypes] = &task.Prototypes{Mechanism: f.mechanisms[0], Data: f.data, Units: f.units, Centers: prototype.New(*f.prototypes)}
 	}
 	gradient, err := f.gradient()
 	tasks[phaseFinetune] = gradient
@@ -57,7 +58,7 @@ func (f *taskFactory) gradient() (*task.Gradient, error) {
 		return nil, err
 	}
 	g := &task.Gradient{
-		Mechanism: f.finetune(), Executable: exe, Lanes: f.dev.Lanes(), Time: times, Data: f.data,
+		Mechanism: f.finetune(), Executable: exe, Lanes: f.dev.Lanes(), Time: times, Data: f.data, Units: f.units,
 		Copies: f.spec.Finetune.Copies, Threads: f.threads, MicroBatch: f.spec.Workers.MicroBatch,
 		Preparation: &diffusion.Preparation{
 			Tables: tables, Prediction: f.base.Traits.Prediction, Codec: f.base.Codec(), Times: f.times,
@@ -141,8 +142,12 @@ func newTasks(content []byte) (map[string]worker.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got := dataset.Fingerprint(j.DataKey, data); string(got[:]) != string(j.Fingerprint) {
-		return nil, fmt.Errorf("this worker's images are not the coordinator's: every worker must read the same data")
+	units, err := openUnits(spec.Data, j.Data, data.Len())
+	if err != nil {
+		return nil, err
 	}
-	return (&taskFactory{resolved: r, data: data, dev: NewDevice(), threads: j.Threads}).tasks()
+	if got := dataset.Fingerprint(j.DataKey, data, units); string(got[:]) != string(j.Fingerprint) {
+		return nil, fmt.Errorf("this worker's images or their units are not the coordinator's: every worker must read the same data")
+	}
+	return (&taskFactory{resolved: r, data: data, units: units, dev: NewDevice(), threads: j.Threads}).tasks()
 }

@@ -100,7 +100,7 @@ func (r *run) job() ([]byte, error) {
 
 // goroutineWorker works in this process, on the images already in memory.
 func (r *run) goroutineWorker(ctx context.Context, c *crew, credentials bus.Credentials) error {
-	factory := &taskFactory{resolved: r.resolved, data: r.train, dev: r.dev, threads: threads(r.spec.Workers)}
+	factory := &taskFactory{resolved: r.resolved, data: r.train, units: r.units, dev: r.dev, threads: threads(r.spec.Workers)}
 	return worker.Run(ctx, worker.Options{
 		Connection: worker.InProcess(c.server, credentials), Kind: r.dev.Kind(), Logger: r.log,
 		NewTasks: func([]byte) (map[string]worker.Task, error) { return factory.tasks() },

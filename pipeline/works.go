@@ -221,7 +221,8 @@ func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int)
 	if err != nil {
 		return nil, err
 	}
-	g, err := (&taskFactory{resolved: r, data: workData(n.image), dev: dev, threads: threads}).gradient()
+	data := workData(n.image)
+	g, err := (&taskFactory{resolved: r, data: data, units: dataset.EachImage(data.Len()), dev: dev, threads: threads}).gradient()
 	if err != nil {
 		return nil, err
 	}

@@ -92,6 +92,7 @@ func (p *PretrainSpec) Validate() error {
 	var c checker
 	c.name("name", p.Name)
 	p.Data.check(&c)
+	c.require("data.units", p.Data.Units == "", "is for runs on private images; nothing is protected in pre-training")
 	c.require("data.public", p.Data.Public, "must be true: a base is trained without privacy, on public images only")
 	p.UNet.check(&c)
 	c.within("codec.unshuffle", p.Codec.Unshuffle, 1, 16)

@@ -41,8 +41,14 @@ type Data struct {
 	Classes     int    `yaml:"classes,omitempty"`      // drawn-public
 	Seed        uint64 `yaml:"seed"`                   // drawn
 
-	// NominalSize is the declared number of private images, from which the
-	// sampling rate follows. It is public: never the count of files.
+	// Units is a file that gives every image its unit, such as its patient
+	// (dataset.OpenUnits), absolute or within the folder: a unit's images are
+	// sampled, averaged and clipped as one. Without it each image is a unit.
+	Units string `yaml:"units,omitempty"` // idx
+
+	// NominalSize is the declared number of private images or, with a unit file,
+	// of its units; the sampling rate follows from it. It is public: never the
+	// count of files or lines.
 	NominalSize int `yaml:"nominal_size,omitempty"`
 }
 
@@ -71,9 +77,9 @@ type Adapter struct {
 
 // Finetune configures DP-SGD.
 type Finetune struct {
-	Batch             int       `yaml:"batch"` // nominal: the mean of the Poisson sample's size
+	Batch             int       `yaml:"batch"` // nominal: the mean of the Poisson sample's size, in images or units
 	Steps             int       `yaml:"steps"`
-	Copies            int       `yaml:"copies"`    // noise and time draws an example, averaged before clipping
+	Copies            int       `yaml:"copies"`    // noise and time draws an example, spread over its unit's images, averaged before clipping
 	Clip              float64   `yaml:"clip"`      // L2 norm
 	Optimizer         string    `yaml:"optimizer"` // adam, dp-adam (the noise's variance leaves the second moment) or sgd
 	LearningRate      float64   `yaml:"learning_rate"`
@@ -180,10 +186,10 @@ func (r *RunSpec) Validate() error {
 	r.Data.check(&c)
 	c.require("data.kind", r.Data.Kind != KindDrawnPublic, "is drawn-public, which is for pre-training; a run fine-tunes on idx or drawn-private")
 	c.require("data.images", len(r.Data.Images) == 0, "is for pre-training; a run reads MNIST's file names in its folder")
-	c.require("data.nominal_size", r.Data.NominalSize != 0, "must be given: the declared number of private images")
+	c.require("data.nominal_size", r.Data.NominalSize != 0, "must be given: the declared number of private %s", r.Data.counted())
 	c.positive("data.nominal_size", r.Data.NominalSize, maxImages)
 	c.require("base", r.Base != "", "must name a model folder or a shipped base such as builtin:demo")
-	r.Privacy.check(&c, r.Data.NominalSize)
+	r.Privacy.check(&c, r.Data)
 	if r.Prototypes != nil {
 		r.Prototypes.check(&c)
 	}
@@ -196,6 +202,14 @@ func (r *RunSpec) Validate() error {
 	return c.err()
 }
 
+// counted is what the nominal size counts.
+func (d *Data) counted() string {
+	if d.Units != "" {
+		return "units"
+	}
+	return "images"
+}
+
 func (d *Data) check(c *checker) {
 	c.oneOf("data.kind", d.Kind, KindIdx, KindDrawnPrivate, KindDrawnPublic)
 	if d.Kind == KindIdx {
@@ -204,6 +218,7 @@ func (d *Data) check(c *checker) {
 		c.require("data.labels", len(d.Labels) == len(d.Images), "has %d files and data.images %d; they must make pairs", len(d.Labels), len(d.Images))
 		return
 	}
+	c.require("data.units", d.Units == "", "is for kind idx: drawn images belong to nobody")
 	c.require("data.public", d.Public, "must be true for drawn data, which anybody can draw")
 	c.positive("data.train_images", d.TrainImages, maxImages)
 	if d.Kind == KindDrawnPrivate {
@@ -213,11 +228,12 @@ func (d *Data) check(c *checker) {
 	}
 }
 
-func (p Privacy) check(c *checker, size int) {
+func (p Privacy) check(c *checker, d Data) {
+	size := d.NominalSize
 	c.require("privacy.epsilon", p.Epsilon > 0 && p.Epsilon <= 1000, "must be more than 0 and at most 1000, not %v", p.Epsilon)
 	c.require("privacy.delta", p.Delta > 0 && p.Delta < 1, "must lie between 0 and 1, not %v", p.Delta)
 	c.require("privacy.delta", size == 0 || p.Delta < 1/float64(size),
-		"must be less than 1/data.nominal_size, not %v: a larger one allows an image of the %d to be published", p.Delta, size)
+		"must be less than 1/data.nominal_size, not %v: a larger one allows one of the %d %s to be published", p.Delta, size, d.counted())
 }
 
 func (p Prototypes) check(c *checker) {

@@ -43,6 +43,7 @@ const (
 	Step                         // noise of one sampling step; copy is the step
 	Shuffle                      // order of a data set; id is the epoch
 	Init                         // initial weights; id is the tensor
+	Unit                         // which of a privacy unit's images its copies use
 )
 
 // Draws opens streams under one key. It may be shared by goroutines.

@@ -55,14 +55,16 @@ func (c *Centers) Nearest(pooled []float32, class int) int {
 	return best
 }
 
-// Contribute writes what one example adds to the sums: its pixels and its
-// count, at its class and nearest cluster; dst has Spec.Dim() coordinates and
-// must be zero. It returns the range that it wrote.
+// Contribute adds one image's part in the sums to dst, of Spec.Dim()
+// coordinates: its pixels and its count, at its class and nearest cluster. It
+// returns the range that it changed.
 func (c *Centers) Contribute(dst, pooled []float32, class int) (from, to int) {
 	n := c.Spec.Pixels() + 1
 	from = (class*c.Spec.Clusters + c.Nearest(pooled, class)) * n
-	copy(dst[from:], pooled)
-	dst[from+n-1] = float32(c.Spec.CountWeight())
+	for i, p := range pooled {
+		dst[from+i] += p
+	}
+	dst[from+n-1] += float32(c.Spec.CountWeight())
 	return from, from + n
 }
 

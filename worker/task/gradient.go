@@ -23,8 +23,9 @@ const (
 	WeightInput = "weight" // of the example's loss: 1, or 0 in an unused lane
 )
 
-// Gradient computes, for each example of a step, the gradient of the denoising
-// loss summed over its copies, clips it and adds it to the sum as integers.
+// Gradient computes, for each example of a step (a unit of protection with all
+// its images), the gradient of the denoising loss summed over its copies, clips
+// it and adds it to the sum as integers.
 type Gradient struct {
 	Mechanism   plan.Mechanism
 	Executable  device.Executable // gradient list, device.PerExample
@@ -32,6 +33,7 @@ type Gradient struct {
 	Preparation *diffusion.Preparation
 	Time        [][]float32 // time input of each timestep
 	Data        dataset.Dataset
+	Units       *dataset.Units     // of Data; ids count them
 	Copies      int                // K: noise draws of an example, averaged before clipping
 	Centers     *prototype.Centers // nil without prototypes
 	Threads     int
@@ -175,10 +177,12 @@ func (g *Gradient) group(t *gradientThread, d *draws.Draws, ids []uint32) error 
 
 // load puts copy k of an example into a lane.
 func (g *Gradient) load(t *gradientThread, d *draws.Draws, lane int, id uint32, k int) error {
-	if int64(id) >= int64(g.Data.Len()) {
-		return fmt.Errorf("the plan names an example that this worker's data folder does not have: every worker must read the same data")
+	images, err := imagesOf(g.Units, id)
+	if err != nil {
+		return err
 	}
-	image, label := g.Data.Image(int(id)), g.Data.Label(int(id))
+	i := int(images[turn(d, id, k, len(images))])
+	image, label := g.Data.Image(i), g.Data.Label(i)
 	if g.Centers != nil {
 		c, h, w := g.Data.Shape()
 		pooled := prototype.Pool(image, c, h, w, g.Centers.Spec.Side)

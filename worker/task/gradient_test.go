@@ -131,7 +131,7 @@ func newGradient(t *testing.T, threads, microBatch int) (*Gradient, *network) {
 		t.Fatal(err)
 	}
 	g := &Gradient{
-		Mechanism: n.mechanism, Executable: n.exe, Lanes: n.lanes, Preparation: n.preparation, Time: n.times, Data: n.data,
+		Mechanism: n.mechanism, Executable: n.exe, Lanes: n.lanes, Preparation: n.preparation, Time: n.times, Data: n.data, Units: dataset.EachImage(n.data.Len()),
 		Copies: testCopies, Centers: prototype.New(testCenters().Spec), Threads: threads, MicroBatch: microBatch,
 	}
 	if err := g.Prepare(); err != nil {

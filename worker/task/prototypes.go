@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dp/clip"
@@ -10,11 +11,13 @@ import (
 	"github.com/dploda/dploda/model/prototype"
 )
 
-// Prototypes adds up what examples contribute to the next round of class and
-// cluster means.
+// Prototypes adds up what examples (units of protection with all their images)
+// contribute to the next round of class and cluster means: the mean of their
+// images' parts, clipped.
 type Prototypes struct {
 	Mechanism plan.Mechanism
 	Data      dataset.Dataset
+	Units     *dataset.Units // of Data; ids count them
 	Centers   *prototype.Centers
 }
 
@@ -27,29 +30,51 @@ func (p *Prototypes) Accumulate(ctx context.Context, _ uint64, _ [32]byte, ids [
 	if len(sum) != dim+1 || dim != p.Centers.Spec.Dim() {
 		return fmt.Errorf("a sum of %d coordinates for prototypes of %d", len(sum), p.Centers.Spec.Dim())
 	}
-	c, h, w := p.Data.Shape()
 	full := make([]float32, dim)
+	var touched []span
+	var values []float32
 	for i, id := range ids {
-		if i%1024 == 0 && ctx.Err() != nil {
+		if i%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if int64(id) >= int64(p.Data.Len()) {
-			return fmt.Errorf("the plan names an example that this worker's data folder does not have: every worker must read the same data")
+		images, err := imagesOf(p.Units, id)
+		if err != nil {
+			return err
 		}
-		pooled := prototype.Pool(p.Data.Image(int(id)), c, h, w, p.Centers.Spec.Side)
-		from, to := p.Centers.Contribute(full, pooled, p.Data.Label(int(id)))
-		// Outside [from, to) the contribution is zero: the norm, the check and
-		// the sum need that block only.
-		block := p.Mechanism
-		block.Dim = to - from
-		v, ok := clip.Contribution(full[from:to], 1, block)
-		if ok {
-			for j, x := range v {
-				sum[from+j] += x
+		touched = p.sum(full, images, touched[:0])
+		// Outside the spans the contribution is zero: the norm, the check and the
+		// sum need them only.
+		values = values[:0]
+		for _, s := range touched {
+			values = append(values, full[s.from:s.to]...)
+		}
+		part := p.Mechanism
+		part.Dim = len(values)
+		v, ok := clip.Contribution(values, len(images), part)
+		for _, s := range touched {
+			for j := s.from; ok && j < s.to; j++ {
+				sum[j] += v[0]
+				v = v[1:]
 			}
+			clear(full[s.from:s.to])
 		}
-		clear(full[from:to])
 	}
 	sum[dim] += int32(len(ids))
 	return nil
+}
+
+// span is a range [from, to) of coordinates.
+type span struct{ from, to int }
+
+// sum adds the parts of a unit's images to dst and returns the spans that they
+// touch, in ascending order and each once.
+func (p *Prototypes) sum(dst []float32, images []uint32, touched []span) []span {
+	c, h, w := p.Data.Shape()
+	for _, i := range images {
+		pooled := prototype.Pool(p.Data.Image(int(i)), c, h, w, p.Centers.Spec.Side)
+		from, to := p.Centers.Contribute(dst, pooled, p.Data.Label(int(i)))
+		touched = append(touched, span{from, to})
+	}
+	slices.SortFunc(touched, func(a, b span) int { return a.from - b.from })
+	return slices.Compact(touched)
 }

@@ -23,7 +23,7 @@ func newPrototypes(t *testing.T, d dataset.Dataset) *Prototypes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Prototypes{Mechanism: m, Data: d, Centers: prototype.New(centers.Spec)}
+	p := &Prototypes{Mechanism: m, Data: d, Units: dataset.EachImage(d.Len()), Centers: prototype.New(centers.Spec)}
 	state, err := centers.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
