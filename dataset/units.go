@@ -173,10 +173,10 @@ const (
 	unitsIndex   = `the line must begin with the index of an image, a whole number from 0`
 	unitsTwice   = `an earlier line gives this image a unit already; remove one of them`
 	unitsBeyond  = `it names an image that the data set does not have; images count from 0, in the order of the data files: make the unit file from these very files`
-	unitsMissing = `it leaves out images of the data set; it must give every image a unit, one's own where it belongs to nobody else's: make the unit file from these very files`
+	unitsMissing = `it leaves out images of the data set; give every image a unit, one of its own where it belongs to nobody else: make the unit file from these very files`
 	unitsTooLong = `it is longer than any unit file of these images; make the unit file from these very files`
 
-	unitsNoName   = `the line has an image but no unit; give it one, its own where the image belongs to nobody else's`
+	unitsNoName   = `the line has an image but no unit; give it one, of its own if the image belongs to nobody else`
 	unitsLongName = `the unit is longer than 200 bytes; shorten it, the same way on all lines of the unit`
 	unitsSpaces   = `the unit has spaces around it, and another spelling would be another unit; remove them on all lines`
 	unitsNoText   = `the unit is not UTF-8 text without control characters; write it in plain text, the same on all lines of the unit`
