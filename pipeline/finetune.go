@@ -154,7 +154,7 @@ type metric struct {
 	Workers   int      `json:"workers"`
 	// UpdateNorm is the L2 norm of the released mean gradient, noise included.
 	UpdateNorm float64 `json:"update_norm,omitempty"`
-	Rate       float64 `json:"images_per_second,omitempty"` // nominal, smoothed
+	Rate       float64 `json:"images_per_second,omitempty"` // nominal, smoothed; a unit counts as one
 }
 
 func (w *watcher) observe(p coordinator.Progress) {

@@ -35,7 +35,7 @@ type Report struct {
 
 	Prototypes *PrototypesReport `json:"prototypes,omitempty"`
 
-	ImagesPerSecond float64 `json:"images_per_second"` // fine-tuning: nominal batch over time
+	ImagesPerSecond float64 `json:"images_per_second"` // fine-tuning: nominal batch over time; a unit counts as one
 	SamplesPerSec   float64 `json:"samples_per_second"`
 	Workers         int     `json:"workers"`
 	Steps           int     `json:"steps"`
