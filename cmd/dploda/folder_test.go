@@ -65,7 +65,7 @@ func TestChangedData(t *testing.T) {
 	if err := dataset.WriteIdx(folder, dataset.Train, drawn.Shapes(12, 300)); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, exitFailed, "the images are not those that this run began with; restore the data folder, or begin a new run with another --out", command...)
+	refused(t, exitFailed, "the images, or their units, are not those that this run began with; restore the data folder, or begin a new run with another --out", command...)
 }
 
 // TestTestSeedNeedsPublicData: predictable noise protects nothing.

@@ -34,7 +34,8 @@ func person(image int) string { return fmt.Sprintf("Ottilie %s the %dth", family
 // TestPrivateRunOfUnits kills a run on 60 people with five images each, whose
 // workers are processes. It does not go on with other units; with its own it
 // completes, says what it protects, and no name of a person is in anything that
-// it wrote or said.
+// it wrote or said. Tried: a fingerprint without units; a coin for each image; a
+// name in an error and in the log.
 func TestPrivateRunOfUnits(t *testing.T) {
 	t.Parallel()
 	folder, state, out := privateImages(t, 13), t.TempDir(), t.TempDir()
@@ -44,9 +45,9 @@ func TestPrivateRunOfUnits(t *testing.T) {
 
 	// Two people exchange an image: the same images in groups of the same sizes.
 	unitFile(t, folder, "people.csv", func(i int) string { return person(exchanged(i)) })
-	refused(t, 1, "the images, or their units, are not those that this run began with; restore the data folder, or begin a new run with another --out", command...)
+	refused(t, exitFailed, "the images, or their units, are not those that this run began with; restore the data folder, or begin a new run with another --out", command...)
 	unitFile(t, folder, "people.csv", func(i int) string { return person(i) + " " })
-	refused(t, 1, filepath.Join(folder, "people.csv")+":2: the unit has spaces around it, and another spelling would be another unit; remove them on all lines", command...)
+	refused(t, exitFailed, filepath.Join(folder, "people.csv")+":2: the unit has spaces around it, and another spelling would be another unit; remove them on all lines", command...)
 
 	unitFile(t, folder, "people.csv", person)
 	code, stdout, stderr := run(t, command...)
