@@ -107,9 +107,9 @@ func (m Mechanism) NoiseStd() float64 { return float64(m.SigmaInt) * m.MeanScale
 func (m Mechanism) Charges() int { return m.Steps + m.Reserve }
 
 // Nominal returns N, the declared nominal data set size: Divisor/q.
-func (m Mechanism) Nominal() int64 {
-	return int64(math.Max(1, math.Round(m.Divisor/m.SampleRate())))
-}
+func (m Mechanism) Nominal() int64 { return int64(m.nominal()) }
+
+func (m Mechanism) nominal() float64 { return math.Max(1, math.Round(m.Divisor/m.SampleRate())) }
 
 // BatchBound returns a bound on the number of examples in one step, exceeded
 // with probability at most 2^-TailBits at the nominal data set size.
@@ -119,9 +119,9 @@ func (m Mechanism) Nominal() int64 {
 // few per cent of the exact quantile, and needs only operations that IEEE 754
 // rounds alike on every machine: replicas agree on it.
 func (m Mechanism) BatchBound() int64 {
-	q, n := m.SampleRate(), float64(m.Nominal())
+	q, n := m.SampleRate(), m.nominal()
 	if m.Everyone {
-		return m.Nominal()
+		return int64(n)
 	}
 	const l = TailBits * math.Ln2
 	mean := float64(n * q)
