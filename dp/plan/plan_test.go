@@ -83,7 +83,7 @@ func TestNewIsConservative(t *testing.T) {
 		if finer.Validate() == nil {
 			rt.Fatalf("Delta %d would fit too", finer.Delta)
 		}
-		if m.SigmaInt > 1 && float64(m.SigmaInt-1) >= s.NoiseMultiplier*float64(m.Delta) {
+		if needed := new(big.Rat).SetFloat64(s.NoiseMultiplier); new(big.Rat).SetFrac64(m.SigmaInt-1, m.Delta).Cmp(needed) >= 0 {
 			rt.Fatalf("SigmaInt %d is larger than needed", m.SigmaInt)
 		}
 	})
