@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 )
 
 // exportMagic opens an exported ledger; its number is the version.
-const exportMagic = "dploda ledger events 1\n"
+const exportMagic = "dploda ledger events 2\n"
 
 // Events returns the accepted entries, in order, since the ledger began. The
 // caller must not change them.
@@ -54,6 +55,9 @@ func Export(events [][]byte) []byte {
 
 // Import splits what Export wrote. It verifies nothing: see Verify.
 func Import(b []byte) ([][]byte, error) {
+	if bytes.HasPrefix(b, []byte("dploda ledger events 1\n")) {
+		return nil, errBeforeDomains
+	}
 	if len(b) < len(exportMagic) || string(b[:len(exportMagic)]) != exportMagic {
 		return nil, errors.New("these bytes are not an exported ledger of this version")
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -10,7 +11,7 @@ import (
 )
 
 // entryMagic opens every entry; its number is the version of the format.
-const entryMagic = "dploda ledger 1\n"
+const entryMagic = "dploda ledger 2\n"
 
 // Limits of one entry. They bound what a reader allocates.
 const (
@@ -56,9 +57,16 @@ func HashOf(raw []byte) Hash {
 	return h
 }
 
+// errBeforeDomains: a ledger of the first version says nothing of domains, so
+// that nothing can be charged to one.
+var errBeforeDomains = errors.New("this ledger was begun by a version of dploda that kept no data domains, and cannot go on; begin a new one in another folder with --state")
+
 // Decode reads what Encode wrote and nothing else: any changed, missing or
 // additional byte is an error.
 func Decode(raw []byte) (Entry, error) {
+	if bytes.HasPrefix(raw, []byte("dploda ledger 1\n")) {
+		return nil, errBeforeDomains
+	}
 	if len(raw) < frame || len(raw) > MaxEntry || string(raw[:len(entryMagic)]) != entryMagic {
 		return nil, errors.New("these bytes are not a ledger entry of this version")
 	}
@@ -82,16 +90,45 @@ func Decode(raw []byte) (Entry, error) {
 
 func (e Admit) appendFields(b []byte) []byte {
 	b = appendName(b, e.Domain)
+	b = append(b, e.Version[:]...)
+	b = append(b, byte(e.Unit))
 	b = append(b, e.Spec[:]...)
-	b = binary.BigEndian.AppendUint64(b, e.Budget.EpsilonMicro)
-	b = binary.BigEndian.AppendUint64(b, e.Budget.DeltaNumerator)
-	b = append(b, e.Budget.DeltaExponent, boolByte(e.TestMode), byte(len(e.Phases)))
-	for _, m := range e.Phases {
+	b = appendBudget(b, e.Budget)
+	b = append(b, boolByte(e.TestMode), byte(len(e.Phases)))
+	for i, m := range e.Phases {
 		enc, _ := m.MarshalBinary() // validate has encoded it before
 		b = binary.BigEndian.AppendUint16(b, uint16(len(enc)))
 		b = append(b, enc...)
+		b = binary.BigEndian.AppendUint64(b, e.Costs[i])
 	}
-	return b
+	return binary.BigEndian.AppendUint64(b, e.Declared)
+}
+
+func (e Register) appendFields(b []byte) []byte {
+	b = appendName(b, e.Domain)
+	b = appendBudget(b, e.Budget)
+	b = binary.BigEndian.AppendUint32(b, uint32(e.Order))
+	b = binary.BigEndian.AppendUint64(b, e.Limit)
+	return append(b, byte(e.Unit), byte(e.Adjacency), boolByte(e.Public))
+}
+
+func (e Revise) appendFields(b []byte) []byte {
+	b = appendName(b, e.Domain)
+	b = appendBudget(b, e.Budget)
+	b = binary.BigEndian.AppendUint64(b, e.Limit)
+	return appendName(b, e.Reason)
+}
+
+func (e Attach) appendFields(b []byte) []byte {
+	return append(appendName(b, e.Domain), e.Version[:]...)
+}
+
+func (e Close) appendFields(b []byte) []byte { return b }
+
+func appendBudget(b []byte, x Budget) []byte {
+	b = binary.BigEndian.AppendUint64(b, x.EpsilonMicro)
+	b = binary.BigEndian.AppendUint64(b, x.DeltaNumerator)
+	return append(b, x.DeltaExponent)
 }
 
 func (e Plan) appendFields(b []byte) []byte {
@@ -151,22 +188,27 @@ func (r *reader) entry() (Entry, error) {
 			Blob: Hash(r.take(32)), PrevState: Hash(r.take(32)), NewState: Hash(r.take(32))}
 	case kindComplete:
 		e = Complete{Run: run, Prev: prev, Phase: r.name()}
+	case kindClose:
+		e = Close{Run: run, Prev: prev}
+	case kindRegister:
+		e = Register{Prev: prev, Domain: r.name(), Budget: r.budget(), Order: Order(r.uint32()), Limit: r.uint64(),
+			Unit: Unit(r.byte()), Adjacency: Adjacency(r.byte()), Public: r.bool()}
+	case kindRevise:
+		e = Revise{Prev: prev, Domain: r.name(), Budget: r.budget(), Limit: r.uint64(), Reason: r.name()}
+	case kindAttach:
+		e = Attach{Prev: prev, Domain: r.name(), Version: VersionID(r.take(16))}
 	default:
 		return nil, fmt.Errorf("a ledger entry has the unknown kind %d", kind)
+	}
+	if _, id, _ := e.head(); id != run {
+		r.fail() // the entry of no run names one
 	}
 	return e, r.err
 }
 
 func (r *reader) admit(run RunID, prev Hash) Admit {
-	e := Admit{Run: run, Prev: prev, Domain: r.name(), Spec: Hash(r.take(32))}
-	e.Budget = Budget{EpsilonMicro: r.uint64(), DeltaNumerator: r.uint64(), DeltaExponent: r.byte()}
-	switch r.byte() {
-	case 0:
-	case 1:
-		e.TestMode = true
-	default:
-		r.fail()
-	}
+	e := Admit{Run: run, Prev: prev, Domain: r.name(), Version: VersionID(r.take(16)), Unit: Unit(r.byte()), Spec: Hash(r.take(32)),
+		Budget: r.budget(), TestMode: r.bool()}
 	for n := int(r.byte()); n > 0 && r.err == nil; n-- {
 		size := r.take(2)
 		enc := r.take(int(binary.BigEndian.Uint16(size)))
@@ -174,9 +216,22 @@ func (r *reader) admit(run RunID, prev Hash) Admit {
 		if err := m.UnmarshalBinary(enc); err != nil {
 			r.err = err
 		}
-		e.Phases = append(e.Phases, m)
+		e.Phases, e.Costs = append(e.Phases, m), append(e.Costs, r.uint64())
 	}
+	e.Declared = r.uint64()
 	return e
+}
+
+func (r *reader) budget() Budget {
+	return Budget{EpsilonMicro: r.uint64(), DeltaNumerator: r.uint64(), DeltaExponent: r.byte()}
+}
+
+func (r *reader) bool() bool {
+	v := r.byte()
+	if v > 1 {
+		r.fail()
+	}
+	return v == 1
 }
 
 func (r *reader) fail() {
@@ -197,5 +252,6 @@ func (r *reader) take(n int) []byte {
 }
 
 func (r *reader) byte() byte     { return r.take(1)[0] }
+func (r *reader) uint32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
 func (r *reader) uint64() uint64 { return binary.BigEndian.Uint64(r.take(8)) }
 func (r *reader) name() string   { return string(r.take(int(r.byte()))) }

@@ -13,6 +13,9 @@
 // Charge beyond what Admit reserved, a Commit without its Charge, a nonce that
 // was used before. Noise can be added only with a ChargeReceipt, which exists
 // only in the answer to a newly accepted Charge.
+//
+// Every run is charged to a data domain, whose budget holds for all of its runs
+// together: see Register.
 package ledger
 
 import (
@@ -23,15 +26,16 @@ import (
 	"github.com/dploda/dploda/dp/plan"
 )
 
-// Entry is one of Admit, Plan, Charge, Commit and Complete.
+// Entry is one of Register, Revise, Attach, Admit, Plan, Charge, Commit,
+// Complete and Close.
 type Entry interface {
 	head() (kind byte, run RunID, prev Hash)
 	appendFields(b []byte) []byte
 	validate() error
 }
 
-// Unlimited is the Epsilon of a run in test mode: its noise is predictable, so
-// that its ε is infinite.
+// Unlimited is the ε of a run in test mode and of its domain: its noise is
+// predictable, so that its ε is infinite.
 const Unlimited = math.MaxUint64
 
 // Budget is an (ε, δ) in exact integers: ε = EpsilonMicro·10⁻⁶,
@@ -58,15 +62,26 @@ func (b Budget) Delta() float64 {
 
 // Admit opens a run and freezes its phases, in their order. Before it is
 // proposed the accountant has verified that all phases, charged Steps+Reserve
-// times each, stay within the budget.
+// times each, stay within the run's own budget, and has computed Costs and
+// Declared; the machine decides on these integers whether the domain's budget
+// allows the run.
 type Admit struct {
 	Run      RunID
-	Prev     Hash   // hash of the entry before; every entry has it
-	Domain   string // the data domain that is charged
-	Spec     Hash   // of the frozen run specification
-	Budget   Budget
-	TestMode bool // public data, predictable noise, ε = ∞
+	Prev     Hash      // hash of the entry before; every entry has it
+	Domain   string    // registered; it is charged
+	Version  VersionID // of the data, attached to Domain; zero if Domain is public
+	Unit     Unit      // what the run protects; the domain's
+	Spec     Hash      // of the frozen run specification
+	Budget   Budget    // the run's own
+	TestMode bool      // public data, predictable noise, ε = ∞
 	Phases   []plan.Mechanism
+	// Costs holds, for each of Phases, the Rényi divergence of one charge at the
+	// domain's Order, rounded up, in units of CostUnit.
+	Costs []uint64
+	// Declared is the ε at the domain's δ, in millionths and rounded up, of all
+	// charges that this run and the domain's others may make, if the domain was
+	// never charged; else 0.
+	Declared uint64
 }
 
 // Plan fixes one step: its sample is a function of the run's secret and these
@@ -109,12 +124,23 @@ type Complete struct {
 	Phase string
 }
 
+// Close ends a run that is not complete, for ever: it can be charged no more,
+// and what it reserved and did not use is the domain's again.
+type Close struct {
+	Run  RunID
+	Prev Hash
+}
+
 const (
 	kindAdmit byte = 1 + iota
 	kindPlan
 	kindCharge
 	kindCommit
 	kindComplete
+	kindClose
+	kindRegister
+	kindRevise
+	kindAttach
 )
 
 func (e Admit) head() (byte, RunID, Hash)    { return kindAdmit, e.Run, e.Prev }
@@ -122,3 +148,7 @@ func (e Plan) head() (byte, RunID, Hash)     { return kindPlan, e.Run, e.Prev }
 func (e Charge) head() (byte, RunID, Hash)   { return kindCharge, e.Run, e.Prev }
 func (e Commit) head() (byte, RunID, Hash)   { return kindCommit, e.Run, e.Prev }
 func (e Complete) head() (byte, RunID, Hash) { return kindComplete, e.Run, e.Prev }
+func (e Close) head() (byte, RunID, Hash)    { return kindClose, e.Run, e.Prev }
+func (e Register) head() (byte, RunID, Hash) { return kindRegister, RunID{}, e.Prev }
+func (e Revise) head() (byte, RunID, Hash)   { return kindRevise, RunID{}, e.Prev }
+func (e Attach) head() (byte, RunID, Hash)   { return kindAttach, RunID{}, e.Prev }

@@ -24,10 +24,15 @@ type Machine struct {
 	runs   map[RunID]*run
 	order  []RunID
 	claims map[ChargeID]struct{}
+
+	domains map[string]*domain
+	names   []string // of domains, in the order of their registration
 }
 
 type run struct {
 	admit  Admit
+	domain *domain
+	closed bool
 	phases []phase
 	nonces map[Nonce]struct{}
 	open   *openPlan
@@ -85,12 +90,17 @@ func (m *Machine) Apply(raw []byte) Answer {
 		return Answer{Err: ErrStale}
 	}
 	answer := Answer{Hash: HashOf(raw)}
-	if a, ok := e.(Admit); ok {
-		answer.Err = m.admit(a)
-	} else if r == nil {
-		answer.Err = fmt.Errorf("the ledger does not know run %s", id)
-	} else {
-		answer.Receipt, answer.Err = m.step(r, e, raw)
+	switch e := e.(type) {
+	case Register:
+		answer.Err = m.register(e)
+	case Revise:
+		answer.Err = m.revise(e)
+	case Attach:
+		answer.Err = m.attach(e)
+	case Admit:
+		answer.Err = m.admit(e)
+	default:
+		answer.Receipt, answer.Err = m.step(id, r, e, raw)
 	}
 	if answer.Err != nil {
 		return Answer{Err: answer.Err}
@@ -107,19 +117,13 @@ func (m *Machine) Head() Hash {
 	return HashOf(m.events[len(m.events)-1])
 }
 
-func (m *Machine) admit(a Admit) error {
-	if m.runs[a.Run] != nil {
-		return fmt.Errorf("run %s was admitted before; run ids are never used again", a.Run)
+func (m *Machine) step(id RunID, r *run, e Entry, raw []byte) (ChargeReceipt, error) {
+	switch {
+	case r == nil:
+		return ChargeReceipt{}, fmt.Errorf("the ledger does not know run %s", id)
+	case r.closed:
+		return ChargeReceipt{}, fmt.Errorf("run %s was closed", id)
 	}
-	if m.runs == nil {
-		m.runs = map[RunID]*run{}
-	}
-	m.runs[a.Run] = &run{admit: a, phases: make([]phase, len(a.Phases)), nonces: map[Nonce]struct{}{}}
-	m.order = append(m.order, a.Run)
-	return nil
-}
-
-func (m *Machine) step(r *run, e Entry, raw []byte) (ChargeReceipt, error) {
 	switch e := e.(type) {
 	case Plan:
 		return ChargeReceipt{}, r.plan(e, PlanID(HashOf(raw)))
@@ -138,6 +142,8 @@ func (m *Machine) step(r *run, e Entry, raw []byte) (ChargeReceipt, error) {
 		return ChargeReceipt{}, err
 	case Complete:
 		return ChargeReceipt{}, r.complete(e)
+	case Close:
+		return ChargeReceipt{}, r.close()
 	}
 	return ChargeReceipt{}, fmt.Errorf("the ledger has no rule for %T", e)
 }
@@ -189,6 +195,7 @@ func (r *run) charge(e Charge) error {
 		return fmt.Errorf("%w: all %d charges of phase %q (%d steps and a reserve of %d) are spent",
 			ErrSpent, m.Charges(), m.Phase, m.Steps, m.Reserve)
 	}
+	r.domain.beginCharging()
 	p.charges++
 	r.open.charged, r.open.charge = true, e.Charge
 	return nil
@@ -220,5 +227,13 @@ func (r *run) complete(e Complete) error {
 		return fmt.Errorf("phase %q cannot be completed: phase %q has committed %d of %d steps", e.Phase, m.Phase, p.commits, m.Steps)
 	}
 	p.done = true
+	return nil
+}
+
+func (r *run) close() error {
+	if r.current() < 0 {
+		return fmt.Errorf("run %s is complete: it holds nothing that it has not spent", r.admit.Run)
+	}
+	r.closed, r.open = true, nil
 	return nil
 }

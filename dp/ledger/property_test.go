@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -96,11 +97,17 @@ func TestRandomProposals(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &Machine{}
 		testMode := rapid.Bool().Draw(rt, "test mode")
-		a := Admit{Run: named16("r"), Domain: "d", Budget: Budget{EpsilonMicro: 1, DeltaNumerator: 1, DeltaExponent: 5}}
+		a := Admit{Run: named16("r"), Domain: "public-d", Unit: UnitImage, Budget: Budget{EpsilonMicro: 1, DeltaNumerator: 1, DeltaExponent: 5}}
 		if testMode {
 			a.TestMode, a.Budget.EpsilonMicro = true, Unlimited
 		}
 		a.Phases = append(a.Phases, mechanism("a", steps, reserve), mechanism("b", steps, reserve))
+		a.Costs = []uint64{1, 1}
+		d := Register{Domain: a.Domain, Budget: a.Budget, Order: 20, Unit: UnitImage, Adjacency: AddRemove, Public: true}
+		if err := propose(rt, m, d).Err; err != nil {
+			rt.Fatal(err)
+		}
+		a.Prev = m.Head()
 		if err := propose(rt, m, a).Err; err != nil {
 			rt.Fatal(err)
 		}
@@ -207,9 +214,15 @@ func sampleLedger(t testing.TB) *Machine {
 		}
 		return a
 	}
-	run := RunID(named16("r"))
-	apply(Admit{Run: run, Domain: "d", Spec: named32("spec"), Budget: Budget{EpsilonMicro: 1e6, DeltaNumerator: 1, DeltaExponent: 5},
-		Phases: append(append([]plan.Mechanism(nil), mechanism("a", 1, 1)), mechanism("b", 2, 1))})
+	run, budget := RunID(named16("r")), Budget{EpsilonMicro: 1e6, DeltaNumerator: 1, DeltaExponent: 5}
+	apply(Register{Domain: "d", Budget: budget, Order: 25, Limit: 1 << 48, Unit: UnitGroup, Adjacency: ReplaceOne})
+	apply(Revise{Prev: m.Head(), Domain: "d", Budget: Budget{EpsilonMicro: 2e6, DeltaNumerator: 1, DeltaExponent: 5}, Limit: 1 << 49, Reason: "more"})
+	apply(Attach{Prev: m.Head(), Domain: "d", Version: named16("v")})
+	apply(Admit{Run: named16("given up"), Prev: m.Head(), Domain: "d", Version: named16("v"), Unit: UnitGroup, Spec: named32("spec"), Budget: budget,
+		Phases: []plan.Mechanism{mechanism("a", 1, 1)}, Costs: []uint64{3}})
+	apply(Close{Run: named16("given up"), Prev: m.Head()})
+	apply(Admit{Run: run, Prev: m.Head(), Domain: "d", Version: named16("v"), Unit: UnitGroup, Spec: named32("spec"), Budget: budget,
+		Costs: []uint64{7, 9}, Declared: 12345, Phases: append(append([]plan.Mechanism(nil), mechanism("a", 1, 1)), mechanism("b", 2, 1))})
 	p := apply(Plan{Run: run, Prev: m.Head(), Phase: "a", Nonce: named16("n"), Arithmetic: "cpu-f32", State: named32("s0")}).PlanID()
 	apply(Charge{Run: run, Prev: m.Head(), Plan: p, Charge: named16("c")})
 	apply(Commit{Run: run, Prev: m.Head(), Plan: p, Charge: named16("c"), Blob: named32("b"), PrevState: named32("s0"), NewState: named32("s1")})
@@ -264,10 +277,11 @@ func TestVerifyFindsEveryEdit(t *testing.T) {
 // to there, does not fit what follows.
 func TestVerifyFindsAResealedEntry(t *testing.T) {
 	events := slices.Clone(sampleLedger(t).Events())
-	e, _ := Decode(events[1])
+	const planned = 6 // the first Plan
+	e, _ := Decode(events[planned])
 	p := e.(Plan)
 	p.Nonce[0]++
-	events[1], _ = Encode(p)
+	events[planned], _ = Encode(p)
 	if _, err := Verify(events); !errors.Is(err, ErrStale) {
 		t.Errorf("a resealed plan: %v", err)
 	}
@@ -300,22 +314,53 @@ func TestReceiptIsUsedOnce(t *testing.T) {
 func TestEncodeRefuses(t *testing.T) {
 	ok := Budget{EpsilonMicro: 1, DeltaNumerator: 1, DeltaExponent: 5}
 	one := []plan.Mechanism{mechanism("a", 1, 1)}
+	admit := func(change func(a *Admit)) Admit {
+		a := Admit{Domain: "d", Unit: UnitImage, Budget: ok, Phases: one, Costs: []uint64{1}}
+		change(&a)
+		return a
+	}
+	register := func(change func(r *Register)) Register {
+		r := Register{Domain: "d", Budget: ok, Order: 25, Unit: UnitImage, Adjacency: AddRemove}
+		change(&r)
+		return r
+	}
 	for _, c := range []struct {
 		name string
 		e    Entry
 		want string
 	}{
-		{"no domain", Admit{Budget: ok, Phases: one}, "data domain must have"},
-		{"long domain", Admit{Domain: strings.Repeat("x", 201), Budget: ok, Phases: one}, "data domain must have"},
-		{"control character", Admit{Domain: "a\nb", Budget: ok, Phases: one}, "control character"},
-		{"no phase", Admit{Domain: "d", Budget: ok}, "1 to 64 phases"},
-		{"two phases of a name", Admit{Domain: "d", Budget: ok, Phases: append(one, one...)}, `called "a"`},
-		{"a bad mechanism", Admit{Domain: "d", Budget: ok, Phases: make([]plan.Mechanism, 1)}, "mechanism"},
-		{"epsilon 0", Admit{Domain: "d", Budget: Budget{DeltaNumerator: 1, DeltaExponent: 5}, Phases: one}, "epsilon is 0"},
-		{"delta 0", Admit{Domain: "d", Budget: Budget{EpsilonMicro: 1}, Phases: one}, "delta is 0"},
-		{"delta 1", Admit{Domain: "d", Budget: Budget{EpsilonMicro: 1, DeltaNumerator: 10, DeltaExponent: 1}, Phases: one}, "not below 1"},
-		{"infinite epsilon", Admit{Domain: "d", Budget: Budget{EpsilonMicro: Unlimited, DeltaNumerator: 1, DeltaExponent: 5}, Phases: one}, "only there"},
-		{"finite epsilon in test mode", Admit{Domain: "d", TestMode: true, Budget: ok, Phases: one}, "only there"},
+		{"no domain", admit(func(a *Admit) { a.Domain = "" }), "data domain must have"},
+		{"long domain", admit(func(a *Admit) { a.Domain = strings.Repeat("x", 201) }), "data domain must have"},
+		{"control character", admit(func(a *Admit) { a.Domain = "a\nb" }), "control character"},
+		{"no phase", admit(func(a *Admit) { a.Phases, a.Costs = nil, nil }), "1 to 64 phases"},
+		{"two phases of a name", admit(func(a *Admit) { a.Phases, a.Costs = append(one, one...), []uint64{1, 1} }), `called "a"`},
+		{"a bad mechanism", admit(func(a *Admit) { a.Phases = make([]plan.Mechanism, 1) }), "mechanism"},
+		{"epsilon 0", admit(func(a *Admit) { a.Budget.EpsilonMicro = 0 }), "epsilon is 0"},
+		{"delta 0", admit(func(a *Admit) { a.Budget.DeltaNumerator = 0 }), "delta is 0"},
+		{"delta 1", admit(func(a *Admit) { a.Budget = Budget{EpsilonMicro: 1, DeltaNumerator: 10, DeltaExponent: 1} }), "not below 1"},
+		{"infinite epsilon", admit(func(a *Admit) { a.Budget.EpsilonMicro = Unlimited }), "only there"},
+		{"finite epsilon in test mode", admit(func(a *Admit) { a.TestMode = true }), "only there"},
+		{"no unit", admit(func(a *Admit) { a.Unit = 0 }), "image or group"},
+		{"another unit", admit(func(a *Admit) { a.Unit = 3 }), "image or group"},
+		{"no cost", admit(func(a *Admit) { a.Costs = nil }), "one cost above 0"},
+		{"two costs of one phase", admit(func(a *Admit) { a.Costs = []uint64{1, 1} }), "one cost above 0"},
+		{"a charge for nothing", admit(func(a *Admit) { a.Costs = []uint64{0} }), "one cost above 0"},
+		{"registered without a name", register(func(r *Register) { r.Domain = "" }), "data domain must have"},
+		{"registered with epsilon 0", register(func(r *Register) { r.Budget.EpsilonMicro = 0 }), "epsilon is 0"},
+		{"registered without a limit", register(func(r *Register) { r.Budget.EpsilonMicro = Unlimited }), "declared public"},
+		{"a private domain with a public name", register(func(r *Register) { r.Domain = "public-d" }), "if and only if"},
+		{"a public domain with a private name", register(func(r *Register) { r.Public = true }), "if and only if"},
+		{"order 1", register(func(r *Register) { r.Order = 10 }), "more than 1 and at most 4096.0, not 1.0"},
+		{"a huge order", register(func(r *Register) { r.Order = MaxOrder + 1 }), "more than 1"},
+		{"a limit that stands for an overflow", register(func(r *Register) { r.Limit = math.MaxUint64 }), "too large"},
+		{"registered without a unit", register(func(r *Register) { r.Unit = 0 }), "image or group"},
+		{"no adjacency", register(func(r *Register) { r.Adjacency = 0 }), "add-remove or replace-one"},
+		{"revised without a name", Revise{Budget: ok, Reason: "r"}, "data domain must have"},
+		{"revised without a reason", Revise{Domain: "d", Budget: ok}, "reason of a revision must have"},
+		{"revised beyond all limits", Revise{Domain: "d", Budget: ok, Reason: "r", Limit: math.MaxUint64}, "too large"},
+		{"revised to infinity", Revise{Domain: "d", Budget: Budget{EpsilonMicro: Unlimited, DeltaNumerator: 1, DeltaExponent: 5}, Reason: "r"}, "only there"},
+		{"no version", Attach{Domain: "d"}, "has no id"},
+		{"a version of nothing", Attach{Version: named16("v")}, "data domain must have"},
 		{"no arithmetic", Plan{Phase: "a"}, "arithmetic must have"},
 		{"no phase's name", Complete{}, "phase must have"},
 	} {

@@ -50,7 +50,8 @@ func TestTranscripts(t *testing.T) {
 }
 
 func (w *world) do(f []string) string {
-	arg := map[string]string{"run": "r", "domain": "images", "phase": "a", "steps": "2", "reserve": "1", "step": "0", "state": "s0", "prev": ""}
+	arg := map[string]string{"run": "r", "domain": "images", "phase": "a", "steps": "2", "reserve": "1", "step": "0", "state": "s0", "prev": "",
+		"epsilon": "10", "limit": "100", "cost": "1", "declared": "1", "version": "v0", "unit": "1", "delta": "5"}
 	for _, kv := range f[1:] {
 		k, v, _ := strings.Cut(kv, "=")
 		arg[k] = v
@@ -65,15 +66,34 @@ func (w *world) do(f []string) string {
 	if arg["prev"] != "" {
 		prev = Hash(named32(arg["prev"]))
 	}
+	budget := Budget{EpsilonMicro: uint64(num("epsilon")) * 1e6, DeltaNumerator: 1, DeltaExponent: uint8(num("delta"))}
 	var e Entry
 	switch f[0] {
+	case "register":
+		r := Register{Prev: prev, Domain: arg["domain"], Budget: budget, Order: 25, Limit: uint64(num("limit")), Unit: Unit(num("unit")),
+			Adjacency: AddRemove, Public: strings.HasPrefix(arg["domain"], PublicPrefix)}
+		if arg["test"] != "" {
+			r.Budget.EpsilonMicro = Unlimited
+		}
+		e = r
+	case "revise":
+		e = Revise{Prev: prev, Domain: arg["domain"], Budget: budget, Limit: uint64(num("limit")), Reason: "a reason"}
+	case "attach":
+		e = Attach{Prev: prev, Domain: arg["domain"], Version: named16(arg["version"])}
+	case "close":
+		e = Close{Run: run, Prev: prev}
 	case "admit":
-		a := Admit{Run: run, Prev: prev, Domain: arg["domain"], Budget: Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}}
+		a := Admit{Run: run, Prev: prev, Domain: arg["domain"], Unit: Unit(num("unit")), Declared: uint64(num("declared")) * 1e6,
+			Budget: Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}}
+		if !strings.HasPrefix(a.Domain, PublicPrefix) {
+			a.Version = named16(arg["version"])
+		}
 		if arg["test"] != "" {
 			a.TestMode, a.Budget.EpsilonMicro = true, Unlimited
 		}
 		for _, p := range strings.Split(arg["phase"], ",") {
 			a.Phases = append(a.Phases, mechanism(p, num("steps"), num("reserve")))
+			a.Costs = append(a.Costs, uint64(num("cost")))
 		}
 		e = a
 	case "plan":
@@ -95,6 +115,8 @@ func (w *world) do(f []string) string {
 		return w.restart()
 	case "view":
 		return w.view()
+	case "domains":
+		return w.domains()
 	default:
 		w.t.Fatalf("unknown command %v", f)
 	}
@@ -153,9 +175,25 @@ func (w *world) view() string {
 				out.WriteString(", complete")
 			}
 		}
+		if r.Closed {
+			out.WriteString("; closed")
+		}
 		if r.Open != nil {
 			fmt.Fprintf(&out, "; open step %d, charged %v", r.Open.Plan.Step, r.Open.Charged)
 		}
 	}
 	return out.String()
+}
+
+func (w *world) domains() string {
+	var out []string
+	for _, d := range w.m.View().Domains {
+		line := fmt.Sprintf("%s: epsilon %s, %d spent, %d used of %d, %d revisions, %d versions", d.Register.Domain,
+			micro(d.Budget.EpsilonMicro), d.Spent, d.Used, d.Limit, len(d.Revisions), len(d.Versions))
+		if d.Charged {
+			line += fmt.Sprintf(", charged, %d declared before", d.Declared)
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\n")
 }

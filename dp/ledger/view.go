@@ -1,13 +1,35 @@
 package ledger
 
-import "github.com/dploda/dploda/dp/plan"
+import (
+	"slices"
+
+	"github.com/dploda/dploda/dp/plan"
+)
 
 // View is a copy of what the machine knows, for those who decide and those who
 // account.
 type View struct {
 	Head    Hash
 	Entries int
-	Runs    []RunView // in the order of their admission
+	Domains []DomainView // in the order of their registration
+	Runs    []RunView    // in the order of their admission
+}
+
+// DomainView is one data domain's part of a View. Amounts are Rényi divergences
+// of the domain's order in units of CostUnit; MaxUint64 stands for more than
+// that.
+type DomainView struct {
+	Register  Register
+	Budget    Budget // after the revisions
+	Limit     uint64 // after the revisions
+	Revisions []Revise
+	Versions  []VersionID
+	// Charged: some run was charged. Those admitted later passed the filter.
+	Charged bool
+	// Declared is what the runs admitted before the first charge could cost.
+	Declared uint64
+	Used     uint64 // spent, or reserved by runs that are not at their end
+	Spent    uint64 // by the charges in the ledger
 }
 
 // RunView is one run's part of a View.
@@ -15,6 +37,8 @@ type RunView struct {
 	Admit  Admit
 	Phases []PhaseView // as admitted
 	Open   *OpenPlan   // nil between a Commit and the next Plan
+	Closed bool        // for ever, before it was complete
+	Used   uint64      // as in DomainView
 }
 
 // PhaseView counts what was spent and released in one phase.
@@ -37,6 +61,9 @@ type OpenPlan struct {
 // View returns a copy of the machine's state.
 func (m *Machine) View() View {
 	v := View{Head: m.Head(), Entries: len(m.events)}
+	for _, name := range m.names {
+		v.Domains = append(v.Domains, m.domains[name].view())
+	}
 	for _, id := range m.order {
 		v.Runs = append(v.Runs, m.runs[id].view())
 	}
@@ -52,8 +79,13 @@ func (m *Machine) Run(id RunID) (RunView, bool) {
 	return r.view(), true
 }
 
+func (d *domain) view() DomainView {
+	return DomainView{Register: d.register, Budget: d.budget, Limit: d.limit, Revisions: slices.Clone(d.revisions),
+		Versions: slices.Clone(d.versions), Charged: d.charged, Declared: d.declared, Used: d.used(), Spent: d.spent()}
+}
+
 func (r *run) view() RunView {
-	v := RunView{Admit: r.admit}
+	v := RunView{Admit: r.admit, Closed: r.closed, Used: r.used()}
 	for i, p := range r.phases {
 		v.Phases = append(v.Phases, PhaseView{Mechanism: r.admit.Phases[i], Charges: p.charges,
 			Commits: p.commits, Complete: p.done, Started: p.started, State: p.state})
@@ -62,6 +94,16 @@ func (r *run) view() RunView {
 		v.Open = &OpenPlan{ID: r.open.id, Plan: r.open.plan, Charged: r.open.charged, Charge: r.open.charge}
 	}
 	return v
+}
+
+// Domain returns the view of one data domain, false if it is not registered.
+func (v View) Domain(name string) (DomainView, bool) {
+	for _, d := range v.Domains {
+		if d.Register.Domain == name {
+			return d, true
+		}
+	}
+	return DomainView{}, false
 }
 
 // Run returns the view of one run, false if the ledger does not know it.

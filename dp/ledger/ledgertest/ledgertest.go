@@ -46,8 +46,17 @@ func receipt(t testing.TB, m plan.Mechanism, testMode bool) ledger.ChargeReceipt
 	if testMode {
 		budget.EpsilonMicro = ledger.Unlimited
 	}
-	apply(ledger.Admit{Run: id, Domain: "test", Phases: []plan.Mechanism{m}, Budget: budget, TestMode: testMode})
+	apply(PublicDomain("test", budget))
+	apply(ledger.Admit{Run: id, Prev: machine.Head(), Domain: ledger.PublicPrefix + "test", Unit: ledger.UnitImage,
+		Phases: []plan.Mechanism{m}, Costs: []uint64{1}, Budget: budget, TestMode: testMode})
 	p := apply(ledger.Plan{Run: id, Prev: machine.Head(), Phase: m.Phase, Nonce: nonce, Arithmetic: "test"})
 	machine.Claim(charge)
 	return apply(ledger.Charge{Run: id, Prev: machine.Head(), Plan: p.PlanID(), Charge: charge}).Receipt
+}
+
+// PublicDomain registers a domain of images declared public, as the first entry
+// of a ledger; PublicPrefix goes before its name.
+func PublicDomain(name string, b ledger.Budget) ledger.Register {
+	return ledger.Register{Domain: ledger.PublicPrefix + name, Budget: b, Order: 20, Unit: ledger.UnitImage,
+		Adjacency: ledger.AddRemove, Public: true}
 }
