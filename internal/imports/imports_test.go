@@ -34,6 +34,7 @@ var layers = map[string][]string{
 	"dp/clip":    {"dp/plan"},
 	"dp/noise":   {"dp/plan", "dp/ledger"},
 	"dp/account": {},
+	"dp/budget":  {"dp/plan", "dp/ledger", "dp/account"},
 
 	// Devices execute op lists; they know no model and no DP.
 	"internal/device": {},
