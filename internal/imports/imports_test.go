@@ -27,6 +27,7 @@ var layers = map[string][]string{
 	"checkpoint":           {}, // named sections and blobs; neither training nor ranks
 	"dataset":              {}, // never which example is sampled
 	"internal/config":      {},
+	"internal/tags":        {"checkpoint"}, // keyed hashes on disk; not of what
 
 	// The DP mathematics knows no model, network, clock or disk.
 	"dp/ledger":  {"dp/plan"},
@@ -53,7 +54,7 @@ var layers = map[string][]string{
 	"worker/task":   {"model", "internal/device", "internal/floatbits", "internal/safeguard", "dp/plan", "dp/clip", "dataset"},
 
 	// The coordinator knows flat vectors; no layer, no image.
-	"coordinator": {"dp", "checkpoint", "worker/fleet", "internal/wire"},
+	"coordinator": {"dp", "checkpoint", "worker/fleet", "internal/wire", "internal/tags"},
 
 	// The pipeline joins everything; the command knows flags and exit codes.
 	"pipeline":         {"dp", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
