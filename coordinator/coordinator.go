@@ -18,9 +18,9 @@ type Coordinator struct {
 	opt     Options
 	log     *slog.Logger
 	run     ledger.RunID
-	lock    *lock
-	ledger  *raftLedger
-	secrets *secrets // nil once the run is complete
+	site    *Site
+	ledger  *raftLedger // the site's
+	secrets *secrets    // nil once the run is complete
 	speeds  map[string]float64
 	starts  uint64 // phases begun by this process; part of generation numbers
 }
@@ -34,21 +34,16 @@ func Open(ctx context.Context, o Options) (_ *Coordinator, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("the state directory %s cannot be made: %w", o.StateDir, err)
-	}
-	c := &Coordinator{opt: o, log: o.Logger, run: o.Run.ID, speeds: map[string]float64{}}
-	if c.lock, err = lockDirectory(o.StateDir); err != nil {
+	site, err := openSite(o.StateDir, o.Logger, o.wrapLog)
+	if err != nil {
 		return nil, err
 	}
+	c := &Coordinator{opt: o, log: o.Logger, run: o.Run.ID, site: site, ledger: site.ledger, speeds: map[string]float64{}}
 	defer func() {
 		if err != nil {
 			c.Close()
 		}
 	}()
-	if c.ledger, err = openLedger(o.StateDir, o.Logger, o.wrapLog); err != nil {
-		return nil, err
-	}
 	if err := c.checkRun(); err != nil {
 		return nil, err
 	}
@@ -96,52 +91,6 @@ func (c *Coordinator) checkRun() error {
 
 func (c *Coordinator) unknownRun() error {
 	return fmt.Errorf("the ledger in %s does not know run %s, which was begun: a run cannot continue without its ledger, for what it spent is not known; give the right directory with --state or start a new run", c.opt.StateDir, c.run)
-}
-
-// admit makes or reads the run's key and admits the run, or finds that the
-// ledger holds it as it is.
-func (c *Coordinator) admit() error {
-	id := c.opt.Run
-	admit := ledger.Admit{Run: id.ID, Domain: id.Domain, Spec: id.Spec, Budget: id.Budget, TestMode: c.opt.TestSeed != nil, Phases: id.Phases}
-	if c.opt.TestSeed != nil {
-		c.secrets = testSecrets(*c.opt.TestSeed)
-	}
-	if r, ok := c.ledger.fsm.run(c.run); ok {
-		return c.rejoin(r, admit)
-	}
-	if _, err := ledger.Encode(admit); err != nil { // before a key is made for it
-		return fmt.Errorf("the run cannot be admitted: %w", err)
-	}
-	if err := c.arrow("before key"); err != nil {
-		return err
-	}
-	if c.secrets == nil {
-		var err error
-		if c.secrets, err = makeKey(c.opt.StateDir, c.run); err != nil {
-			return err
-		}
-	}
-	_, err := c.propose("admit", func(prev ledger.Hash) ledger.Entry {
-		admit.Prev = prev
-		return admit
-	})
-	return err
-}
-
-func (c *Coordinator) rejoin(r ledger.RunView, now ledger.Admit) error {
-	then := r.Admit
-	if then.Domain != now.Domain || then.Spec != now.Spec || then.Budget != now.Budget || !slices.Equal(then.Phases, now.Phases) {
-		return fmt.Errorf("run %s was admitted with another configuration; continue it with the one it was begun with, or start a new run", c.run)
-	}
-	if r.Complete() {
-		return destroyKey(c.opt.StateDir, c.run)
-	}
-	if c.secrets != nil {
-		return nil
-	}
-	var err error
-	c.secrets, err = readKey(c.opt.StateDir, c.run)
-	return err
 }
 
 // Run takes the run through the phases given, which follow on one another and
@@ -249,12 +198,8 @@ func (c *Coordinator) Mechanisms() []plan.Mechanism {
 
 // Close stops the ledger and frees the state directory. The fleet stays open.
 func (c *Coordinator) Close() error {
-	var err error
-	if c.ledger != nil {
-		err = c.ledger.close()
-	}
 	if c.secrets != nil {
 		clear(c.secrets.key[:])
 	}
-	return errors.Join(err, c.lock.release())
+	return c.site.Close()
 }

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/tags"
 	"github.com/dploda/dploda/worker/fleet"
 )
 
@@ -189,14 +191,26 @@ func newTrial(t testing.TB, seed *uint64, steps, reserve int) *trial {
 	if t != nil {
 		x.dir = memoryDir(t)
 	}
-	x.id = RunIdentity{ID: ledger.RunID{1, 2, 3}, Domain: "images", Spec: sha256.Sum256([]byte("spec")),
-		Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5},
+	x.id = RunIdentity{ID: ledger.RunID{1, 2, 3}, Public: true, Unit: ledger.UnitImage, Tags: tagsOf("a", "b", "c"), Spec: sha256.Sum256([]byte("spec")),
+		Budget: ledger.Budget{EpsilonMicro: 30e6, DeltaNumerator: 1, DeltaExponent: 5},
 		Phases: []plan.Mechanism{mechanism("prototypes-0", 1, reserve), mechanism("finetune", steps, reserve)}}
 	x.id.Phases[0].Everyone, x.id.Phases[0].QThreshold, x.id.Phases[0].Divisor = true, 0, 40
 	if seed != nil {
 		x.id.Budget.EpsilonMicro = ledger.Unlimited
 	}
 	return x
+}
+
+// tagsOf are those of images that are words.
+func tagsOf(images ...string) func(key []byte) []tags.Tag {
+	return func(key []byte) (sorted []tags.Tag) {
+		for _, image := range images {
+			h := sha256.Sum256(append([]byte(image), key...))
+			sorted = append(sorted, tags.Tag(h[:]))
+		}
+		slices.SortFunc(sorted, func(a, b tags.Tag) int { return bytes.Compare(a[:], b[:]) })
+		return sorted
+	}
 }
 
 func (x *trial) open() (*Coordinator, error) {

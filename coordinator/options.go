@@ -16,6 +16,7 @@ import (
 	"github.com/dploda/dploda/coordinator/core"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/tags"
 	"github.com/dploda/dploda/worker/fleet"
 )
 
@@ -23,10 +24,15 @@ import (
 // under another one.
 type RunIdentity struct {
 	ID     ledger.RunID
-	Domain string // data domain that is charged
+	Domain string      // registered data domain that is charged; "" if Public
+	Public bool        // the images are declared public: the run gets a domain of its own
+	Unit   ledger.Unit // what the run protects
 	Spec   ledger.Hash
 	Budget ledger.Budget // Unlimited in test mode
 	Phases []plan.Mechanism
+	// Tags returns the tags of the run's images under a key, in ascending order.
+	// Public images are only asked for theirs where private ones are known.
+	Tags func(key []byte) []tags.Tag
 }
 
 // Options of Open. Fields without a default must be set.
@@ -77,6 +83,8 @@ func (o *Options) defaults() error {
 	switch {
 	case o.StateDir == "":
 		return errors.New("the coordinator needs a state directory (--state)")
+	case o.Run.Tags == nil:
+		return errors.New("the coordinator must be able to ask for the tags of the run's images")
 	case o.Arithmetic == "":
 		return errors.New("the coordinator must be told on which arithmetic the run computes")
 	}

@@ -250,7 +250,7 @@ func TestAnotherPhaseOrConfigurationIsRefused(t *testing.T) {
 	whole := x.id
 	for name, change := range map[string]func(){
 		"spec":   func() { x.id.Spec = ledger.Hash{1} },
-		"domain": func() { x.id.Domain = "others" },
+		"domain": func() { x.id.Public, x.id.Domain = false, "others" },
 		"budget": func() { x.id.Budget.EpsilonMicro++ },
 		"phases": func() { x.id.Phases = x.id.Phases[:1] },
 	} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dploda/dploda/dp/ledger"
+	"github.com/dploda/dploda/dp/ledger/ledgertest"
 	"github.com/dploda/dploda/dp/plan"
 )
 
@@ -41,7 +42,9 @@ func newSim(steps, reserve int, cfg Config) *sim {
 		noises: map[ledger.ChargeID]int{}, mark: NoCheckpoint,
 		release: map[int]map[ledger.Hash]struct{}{}}
 	m := plan.Mechanism{Phase: "finetune", QThreshold: 1 << 60, Dim: 3, Delta: 1000, SigmaInt: 1100, ClipNorm: 1, Steps: steps, Reserve: reserve, Divisor: 4}
-	s.apply(ledger.Admit{Domain: "d", Budget: ledger.Budget{EpsilonMicro: 1, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{m}})
+	budget := ledger.Budget{EpsilonMicro: 1, DeltaNumerator: 1, DeltaExponent: 5}
+	s.apply(ledgertest.PublicDomain("d", budget))
+	s.apply(ledger.Admit{Domain: "public-d", Prev: s.machine.Head(), Unit: ledger.UnitImage, Budget: budget, Phases: []plan.Mechanism{m}, Costs: []uint64{1}})
 	s.restart()
 	return s
 }

@@ -68,20 +68,35 @@ func (s *Store) Key() []byte { return s.key }
 // Format prints no key, whatever the verb.
 func (s *Store) Format(f fmt.State, _ rune) { fmt.Fprint(f, "tags.Store(redacted)") }
 
+// Names of the files of one version: pending until the ledger has its Attach.
+const (
+	suffix  = ".tags"
+	pending = ".pending"
+)
+
 func (s *Store) path(version [16]byte) string {
-	return filepath.Join(s.stateDir, folder, hex.EncodeToString(version[:])+".tags")
+	return filepath.Join(s.stateDir, folder, hex.EncodeToString(version[:])+suffix)
 }
 
-// Write stores the tags of a version, in ascending order; it is durable when
-// Write returns.
-func (s *Store) Write(version [16]byte, sorted []Tag) error {
+// Prepare stores the tags, in ascending order, of a version that is about to be
+// attached to a domain; they are durable when Prepare returns.
+func (s *Store) Prepare(version [16]byte, sorted []Tag) error {
 	if err := os.MkdirAll(filepath.Join(s.stateDir, folder), 0o700); err != nil {
 		return err
 	}
 	if err := checkpoint.SyncDirectory(s.stateDir); err != nil {
 		return err
 	}
-	return writeDurably(s.path(version), encode(s.key, version, sorted))
+	return writeDurably(s.path(version)+pending, encode(s.key, version, sorted))
+}
+
+// Confirm says that the ledger holds the prepared version: from now on a ledger
+// that does not know it was lost or rolled back. See Unknown.
+func (s *Store) Confirm(version [16]byte) error {
+	if err := os.Rename(s.path(version)+pending, s.path(version)); err != nil {
+		return err
+	}
+	return checkpoint.SyncDirectory(filepath.Join(s.stateDir, folder))
 }
 
 // Read returns the tags of a version that was attached to a domain. That they
@@ -90,6 +105,11 @@ func (s *Store) Write(version [16]byte, sorted []Tag) error {
 func (s *Store) Read(version [16]byte) ([]Tag, error) {
 	path := s.path(version)
 	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if s.Confirm(version) == nil { // a process ended before it did
+			b, err = os.ReadFile(path)
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the image tags of a version of a data domain are missing (%s): without them nobody can tell whether images were charged before; restore the file", path)
 	}
@@ -101,6 +121,21 @@ func (s *Store) Read(version [16]byte) ([]Tag, error) {
 		return nil, fmt.Errorf("the image tags in %s are damaged, or another site's: %w; restore the file", path, err)
 	}
 	return sorted, nil
+}
+
+// Unknown returns the path of the confirmed tags of a version that is not among
+// known, "" if there are none.
+func Unknown(stateDir string, known [][16]byte) (string, error) {
+	paths, err := filepath.Glob(filepath.Join(stateDir, folder, "*"+suffix))
+	if err != nil {
+		return "", err
+	}
+	for _, path := range paths {
+		if !slices.ContainsFunc(known, func(v [16]byte) bool { return filepath.Base(path) == hex.EncodeToString(v[:])+suffix }) {
+			return path, nil
+		}
+	}
+	return "", nil
 }
 
 // Share reports whether two ascending lists have a tag in common.

@@ -21,6 +21,17 @@ func small(bytes ...byte) (sorted []Tag) {
 	return sorted
 }
 
+// write attaches a version, as a process does that does not end meanwhile.
+func write(t *testing.T, s *Store, version [16]byte, sorted []Tag) {
+	t.Helper()
+	if err := s.Prepare(version, sorted); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Confirm(version); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWriteAndRead(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, 0)
@@ -28,9 +39,7 @@ func TestWriteAndRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	version, want := [16]byte{9}, small(3, 1, 3, 200)
-	if err := s.Write(version, want); err != nil {
-		t.Fatal(err)
-	}
+	write(t, s, version, want)
 	again, err := Open(dir, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -61,9 +70,7 @@ func TestDamageIsRefused(t *testing.T) {
 	}
 	a, b := [16]byte{1}, [16]byte{2}
 	for _, v := range [][16]byte{a, b} {
-		if err := s.Write(v, small(1, 2, v[0])); err != nil {
-			t.Fatal(err)
-		}
+		write(t, s, v, small(1, 2, v[0]))
 	}
 	whole, err := os.ReadFile(s.path(a))
 	if err != nil {
@@ -133,6 +140,35 @@ func TestShare(t *testing.T) {
 			rt.Fatalf("%v and %v: %v", a, b, !want)
 		}
 	})
+}
+
+// A process may end between Prepare and Confirm: if the ledger has the version,
+// its tags are there, else they mean nothing. Confirmed tags of a version that
+// the ledger does not know are found.
+//
+// Tried: Unknown without suffix; Prepare under the final name.
+func TestPreparedTags(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, want := [16]byte{9}, small(3, 1)
+	if err := s.Prepare(version, want); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := Unknown(dir, nil); path != "" || err != nil {
+		t.Errorf("prepared tags are taken for confirmed ones: %s, %v", path, err)
+	}
+	if got, err := s.Read(version); err != nil || !slices.Equal(got, want) {
+		t.Errorf("prepared tags of an attached version: %v, %v", got, err)
+	}
+	if path, err := Unknown(dir, [][16]byte{{1}, version}); path != "" || err != nil {
+		t.Errorf("a known version's tags: %s, %v", path, err)
+	}
+	if path, err := Unknown(dir, [][16]byte{{1}}); path != s.path(version) || err != nil {
+		t.Errorf("a forgotten version's tags: %q, %v", path, err)
+	}
 }
 
 func FuzzDecode(f *testing.F) {
