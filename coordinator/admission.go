@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dploda/dploda/dp/budget"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/tags"
 )
@@ -108,7 +108,7 @@ type placement struct {
 func (c *Coordinator) place(a ledger.Admit) (*placement, error) {
 	p, view := &placement{admit: a}, c.ledger.fsm.view()
 	if _, known := view.Domain(a.Domain); c.opt.Run.Public && !known {
-		r := budget.RegisterPublic(a.Run, a.Budget, a.Unit)
+		r := domain.RegisterPublic(a.Run, a.Budget, a.Unit)
 		p.register = &r
 	}
 	if err := p.findVersion(view, c.opt); err != nil {
@@ -129,7 +129,7 @@ func (c *Coordinator) place(a ledger.Admit) (*placement, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.admit, err = budget.Fill(p.admit, trial.View()); err != nil {
+	if p.admit, err = domain.Fill(p.admit, trial.View()); err != nil {
 		return nil, fmt.Errorf("the run's privacy cost cannot be computed: %w", err)
 	}
 	p.admit.Prev = trial.Head()
@@ -152,7 +152,7 @@ func try(m *ledger.Machine, e ledger.Entry) error {
 // domain are refused; images that this one knows as a whole are that version,
 // others a new one. How many they have in common is told to nobody.
 func (p *placement) findVersion(view ledger.View, o Options) error {
-	domain, known := view.Domain(p.admit.Domain)
+	owner, known := view.Domain(p.admit.Domain)
 	versions := 0
 	for _, d := range view.Domains {
 		versions += len(d.Versions)
@@ -160,7 +160,7 @@ func (p *placement) findVersion(view ledger.View, o Options) error {
 	switch {
 	case o.Run.Public && versions == 0:
 		return nil
-	case !o.Run.Public && known && domain.Register.Public:
+	case !o.Run.Public && known && owner.Register.Public:
 		return fmt.Errorf("data domain %q is of images declared public; these are private (data.public)", p.admit.Domain)
 	case !o.Run.Public && !known:
 		return fmt.Errorf("data domain %q is not registered in %s; register it with 'dploda domain register %[1]s --epsilon E --delta D', or name the right folder with --state", p.admit.Domain, o.StateDir)

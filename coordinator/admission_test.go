@@ -9,18 +9,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dploda/dploda/dp/budget"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
 )
 
 // register opens a domain in a state folder, with room for a trial's run of
 // ε 8 and a few later ones.
-func register(t testing.TB, dir, domain string, epsilonMicro uint64) {
+func register(t testing.TB, dir, name string, epsilonMicro uint64) {
 	t.Helper()
 	onSite(t, dir, func(s *Site) error {
 		return s.Propose(func(prev ledger.Hash) ledger.Entry {
-			r := budget.Register(domain, ledger.Budget{EpsilonMicro: epsilonMicro, DeltaNumerator: 1, DeltaExponent: 5}, 0, ledger.UnitImage, ledger.AddRemove)
+			r := domain.Register(name, ledger.Budget{EpsilonMicro: epsilonMicro, DeltaNumerator: 1, DeltaExponent: 5}, 0, ledger.UnitImage, ledger.AddRemove)
 			r.Prev = prev
 			return r
 		})
@@ -40,11 +40,11 @@ func onSite(t testing.TB, dir string, do func(s *Site) error) {
 
 // private is a run of two steps on private images in dir, of a domain that is
 // registered there; its noise is enough for ε 3 or so.
-func private(t testing.TB, dir string, run byte, domain string, images ...string) *trial {
+func private(t testing.TB, dir string, run byte, name string, images ...string) *trial {
 	t.Helper()
 	x := newTrial(t, nil, 2, 3)
 	x.dir = dir
-	x.id.ID, x.id.Domain, x.id.Public, x.id.Tags = ledger.RunID{run}, domain, false, tagsOf(images...)
+	x.id.ID, x.id.Domain, x.id.Public, x.id.Tags = ledger.RunID{run}, name, false, tagsOf(images...)
 	x.id.Phases = []plan.Mechanism{mechanism("prototypes-0", 1, 1), mechanism("finetune", 2, 3)}
 	for i := range x.id.Phases {
 		x.id.Phases[i].SigmaInt *= 4
@@ -67,7 +67,7 @@ func siteView(t testing.TB, dir string) ledger.View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view, err := budget.Verify(events)
+	view, err := domain.Verify(events)
 	if err != nil {
 		t.Fatal(err)
 	}

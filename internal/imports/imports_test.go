@@ -35,7 +35,7 @@ var layers = map[string][]string{
 	"dp/clip":    {"dp/plan"},
 	"dp/noise":   {"dp/plan", "dp/ledger"},
 	"dp/account": {},
-	"dp/budget":  {"dp/plan", "dp/ledger", "dp/account"},
+	"dp/domain":  {"dp/plan", "dp/ledger", "dp/account"},
 
 	// Devices execute op lists; they know no model and no DP.
 	"internal/device": {},

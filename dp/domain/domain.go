@@ -1,7 +1,7 @@
-// Package budget does the accounting of data domains: it computes, with the
+// Package domain does the accounting of data domains: it computes, with the
 // accountant's floating-point numbers, the integers that the ledger's entries
 // carry and its state machine compares, and it checks those of others.
-package budget
+package domain
 
 import (
 	"errors"
@@ -40,14 +40,14 @@ const standardOrder ledger.Order = 20
 
 // Register returns the entry that registers a domain; the caller sets Prev. An
 // order of 0 leaves its choice to the accountant.
-func Register(domain string, b ledger.Budget, order ledger.Order, unit ledger.Unit, a ledger.Adjacency) ledger.Register {
+func Register(name string, b ledger.Budget, order ledger.Order, unit ledger.Unit, a ledger.Adjacency) ledger.Register {
 	switch {
 	case b.EpsilonMicro == ledger.Unlimited:
 		order = standardOrder
 	case order == 0:
 		order = ledger.Order(account.FilterOrder(b.Epsilon(), b.Delta()))
 	}
-	return ledger.Register{Domain: domain, Budget: b, Order: order, Limit: Limit(b, order), Unit: unit, Adjacency: a}
+	return ledger.Register{Domain: name, Budget: b, Order: order, Limit: Limit(b, order), Unit: unit, Adjacency: a}
 }
 
 // RegisterPublic is Register for the one run on images declared public that the
@@ -201,9 +201,9 @@ func check(e ledger.Entry, before *ledger.Machine) error {
 	return nil // what is not known is the state machine's to refuse
 }
 
-func checkLimit(domain string, b ledger.Budget, order ledger.Order, claimed uint64) error {
+func checkLimit(name string, b ledger.Budget, order ledger.Order, claimed uint64) error {
 	if b.EpsilonMicro != ledger.Unlimited && float64(claimed) > limit(b, order)*(1+tolerance)+1 {
-		return fmt.Errorf("the filter of data domain %q has a larger limit than its budget gives", domain)
+		return fmt.Errorf("the filter of data domain %q has a larger limit than its budget gives", name)
 	}
 	return nil
 }
