@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/dploda/dploda/coordinator"
+	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dp/account"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/rundir"
+	"github.com/dploda/dploda/internal/tags"
 	"github.com/dploda/dploda/model/prototype"
 	"github.com/dploda/dploda/worker/fleet"
 )
@@ -107,7 +109,9 @@ func (r *run) openCoordinator(ctx context.Context, f fleet.Fleet) (*coordinator.
 	c, err := coordinator.Open(ctx, coordinator.Options{
 		StateDir: state, Resume: r.folder.Done(admittedMark), Fleet: f, Arithmetic: r.dev.Kind(), TestSeed: r.opts.TestSeed,
 		Run: coordinator.RunIdentity{
-			ID: ledger.RunID(r.identity.RunID), Domain: r.spec.Name, Spec: ledger.Hash(hash), Budget: b, Phases: r.mechanisms,
+			ID: ledger.RunID(r.identity.RunID), Domain: r.spec.Privacy.Domain, Public: r.spec.Data.Public, Unit: r.ledgerUnit(),
+			Spec: ledger.Hash(hash), Budget: b, Phases: r.mechanisms,
+			Tags: func(key []byte) []tags.Tag { return dataset.Tags(key, r.train) },
 		},
 		Logger: r.log, MinWorkers: r.spec.Workers.Min, CheckpointEvery: r.spec.CheckpointEvery,
 	})

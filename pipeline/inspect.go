@@ -102,6 +102,7 @@ var fileFormats = []fileFormat{
 	{begins("PK\x03\x04", "PK\x05\x06"), regexp.MustCompile(`\.npz$`), inspectNPZ},
 	{begins("\x89PNG\r\n"), regexp.MustCompile(`\.png$`), inspectPNG},
 	{begins("dploda ledger events "), regexp.MustCompile(`^ledger\.export$`), inspectLedger},
+	{begins("dploda image tags "), regexp.MustCompile(`\.tags(\.pending)?$`), note("image-tags", "the keyed tags of one version of a data domain's images, private to the site")},
 	{begins("dploda sections "), regexp.MustCompile(`\.dploda$|^pretrain\.state$`), inspectSections},
 	{looksLikeIdx, regexp.MustCompile(`idx\d-(ubyte|short)(\.gz)?$`), inspectIdx},
 	{looksLikeSafetensors, regexp.MustCompile(`\.safetensors$`), inspectSafetensors},
@@ -133,6 +134,9 @@ var keyName = regexp.MustCompile(`^([0-9a-f]{32})\.key$`)
 func inspectFile(path string, size int64) (facts, error) {
 	name := filepath.Base(path)
 	// Before any look at its bytes: no word about a secret depends on them.
+	if name == "site.key" {
+		return note("site-key", "the key of a site's image tags; without it images that were charged are not known again")(path)
+	}
 	if m := keyName.FindStringSubmatch(name); m != nil {
 		return &secretFacts{header{"run-secret", path}, m[1]}, nil
 	}
@@ -294,10 +298,13 @@ func inspectPart(path string, e fs.DirEntry) (facts, error) {
 	return found, err
 }
 
-// count is "1 run" or "2 runs".
+// count is "1 run" or "2 runs", "1 entry" or "2 entries".
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
+	}
+	if stem, ok := strings.CutSuffix(what, "y"); ok {
+		return fmt.Sprintf("%d %sies", n, stem)
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }

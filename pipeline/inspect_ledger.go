@@ -18,6 +18,7 @@ type ledgerFacts struct {
 	header
 	Entries int              `json:"entries"`
 	Head    string           `json:"head"`
+	Domains []*DomainFacts   `json:"domains"`
 	Runs    []ledgerRunFacts `json:"runs"`
 }
 
@@ -25,6 +26,7 @@ type ledgerRunFacts struct {
 	Run      string `json:"run"`
 	Domain   string `json:"domain"`
 	Spec     string `json:"spec_sha256"`
+	Status   string `json:"status"` // open, complete or closed
 	TestMode bool   `json:"test_mode"`
 	// EpsilonBudget and EpsilonSpent are null where ε is infinite: in test mode,
 	// and where no bound is known.
@@ -54,13 +56,16 @@ func (f *ledgerFacts) title() string {
 
 func (f *ledgerFacts) rows(t *table) {
 	t.row("head", "%s", f.Head)
+	for _, d := range f.Domains {
+		d.rows(t)
+	}
 	for _, r := range f.Runs {
 		r.rows(t)
 	}
 }
 
 func (r ledgerRunFacts) rows(t *table) {
-	t.row("run", "%s of domain %s", r.Run, r.Domain)
+	t.row("run", "%s of domain %s, %s", r.Run, r.Domain, r.Status)
 	t.row("  spec", "sha256 %s", r.Spec)
 	switch {
 	case r.TestMode:
@@ -100,11 +105,26 @@ func inspectLedger(path string) (facts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is damaged or was edited: %w", path, err)
 	}
-	f := &ledgerFacts{header: header{"ledger", path}, Entries: view.Entries, Head: view.Head.String()}
+	f, err := describeLedger(header{"ledger", path}, view)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+func describeLedger(h header, view ledger.View) (*ledgerFacts, error) {
+	f := &ledgerFacts{header: h, Entries: view.Entries, Head: view.Head.String(), Domains: []*DomainFacts{}, Runs: []ledgerRunFacts{}}
+	for _, d := range view.Domains {
+		facts, err := describeDomain(view, d)
+		if err != nil {
+			return nil, err
+		}
+		f.Domains = append(f.Domains, facts)
+	}
 	for _, run := range view.Runs {
 		r, err := describeRun(run)
 		if err != nil {
-			return nil, fmt.Errorf("%s: what run %s spent cannot be computed: %w", path, run.Admit.Run, err)
+			return nil, fmt.Errorf("what run %s spent cannot be computed: %w", run.Admit.Run, err)
 		}
 		f.Runs = append(f.Runs, r)
 	}
@@ -114,7 +134,7 @@ func inspectLedger(path string) (facts, error) {
 func describeRun(run ledger.RunView) (ledgerRunFacts, error) {
 	a := run.Admit
 	r := ledgerRunFacts{
-		Run: a.Run.String(), Domain: a.Domain, Spec: a.Spec.String(), TestMode: a.TestMode, Delta: a.Budget.Delta(),
+		Run: a.Run.String(), Domain: a.Domain, Spec: a.Spec.String(), Status: runStatus(run), TestMode: a.TestMode, Delta: a.Budget.Delta(),
 	}
 	for _, p := range run.Phases {
 		r.Phases = append(r.Phases, ledgerPhaseFacts{describePhase(p.Mechanism, p.Charges), p.Commits, p.Complete})

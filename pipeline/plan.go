@@ -234,10 +234,13 @@ type ResolvedPlan struct {
 	Threads       int              `json:"threads_per_worker"`
 	MemoryBytes   int64            `json:"memory_bytes"` // of the workers, from the plan itself
 	Config        string           `json:"config"`       // resolved YAML
+	// Domain is nil where the images are public.
+	Domain *DomainPreview `json:"data_domain,omitempty"`
 }
 
-// DryRun resolves a config without opening a private file.
-func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
+// DryRun resolves a config without opening a private file. state is the site's
+// state folder, "" the default one.
+func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	r, err := resolve(spec)
 	if err != nil {
 		return nil, err
@@ -265,7 +268,8 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 	for _, mechanism := range r.mechanisms {
 		p.Mechanisms = append(p.Mechanisms, describePhase(mechanism, 0))
 	}
-	return p, nil
+	p.Domain, err = r.previewDomain(state)
+	return p, err
 }
 
 // hostBytes is what a fine-tuning worker holds besides its device's memory: the
@@ -294,6 +298,9 @@ func (p *ResolvedPlan) Text() string {
 	}
 	fmt.Fprintf(&b, "# protected: %s; nominal %d of them\n", protected, p.Nominal)
 	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta)
+	if d := p.Domain; d != nil {
+		fmt.Fprintf(&b, "# data domain %s: %s\n", d.Name, d.Verdict)
+	}
 	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
 	return b.String()
 }

@@ -246,6 +246,15 @@ func (r *run) stateDir() (string, error) {
 	case r.opts.Demo:
 		return r.folder.Private("state"), nil
 	}
+	return siteDir("")
+}
+
+// siteDir is the site's state folder: the one given, or by default that of the
+// system.
+func siteDir(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
 	base := os.Getenv("XDG_STATE_HOME")
 	if base == "" {
 		home, err := os.UserHomeDir()

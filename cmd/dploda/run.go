@@ -61,7 +61,7 @@ func (f *runFlags) run(cmd *cobra.Command, spec *config.RunSpec, opts pipeline.R
 	}
 	if f.dryRun {
 		return f.print(cmd, func() (any, string, error) {
-			plan, err := pipeline.DryRun(spec)
+			plan, err := pipeline.DryRun(spec, f.state)
 			if err != nil {
 				return nil, "", err
 			}

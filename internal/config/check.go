@@ -64,6 +64,9 @@ func (c *checker) oneOf(key, v string, choices ...string) {
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// ValidName reports whether name can name a run or a data domain.
+func ValidName(name string) bool { return plainName.MatchString(name) }
+
 // name is one that can be part of file names.
 func (c *checker) name(key, v string) {
 	c.require(key, plainName.MatchString(v), "must be 1 to 64 letters, digits, dots, dashes and underscores, not %q", v)

@@ -54,6 +54,9 @@ type Data struct {
 
 // Privacy is the budget of the run.
 type Privacy struct {
+	// Domain is the registered data domain to which a run on private images is
+	// charged.
+	Domain  string  `yaml:"domain,omitempty"`
 	Epsilon float64 `yaml:"epsilon"`
 	Delta   float64 `yaml:"delta"`
 }
@@ -199,7 +202,18 @@ func (r *RunSpec) Validate() error {
 	r.Evaluate.check(&c)
 	r.Workers.check(&c)
 	c.positive("checkpoint_every", r.CheckpointEvery, maxSteps)
+	r.checkDomain(&c)
 	return c.err()
+}
+
+func (r *RunSpec) checkDomain(c *checker) {
+	if r.Data.Public {
+		c.require("privacy.domain", r.Privacy.Domain == "", "is for private images; these are declared public (data.public)")
+		return
+	}
+	c.require("privacy.domain", r.Privacy.Domain != "",
+		"must be given for private images: the data domain to which the run is charged; register one with 'dploda domain register NAME --epsilon E --delta D'")
+	c.name("privacy.domain", r.Privacy.Domain)
 }
 
 // counted is what the nominal size counts.
