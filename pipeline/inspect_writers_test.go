@@ -16,12 +16,14 @@ import (
 	"github.com/dploda/dploda/coordinator"
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/internal/rundir"
 	"github.com/dploda/dploda/internal/safetensors"
+	"github.com/dploda/dploda/internal/tags"
 	"github.com/dploda/dploda/model/adapter"
 	"github.com/dploda/dploda/model/draws"
 	"github.com/dploda/dploda/model/unet"
@@ -324,7 +326,12 @@ func inspectedLedger(t testing.TB, budget ledger.Budget) *ledger.Machine {
 		apply(ledger.Charge{Run: run, Prev: m.Head(), Plan: p.PlanID(), Charge: ledger.ChargeID{charge}})
 		return p.PlanID()
 	}
-	apply(ledger.Admit{Run: run, Domain: "cats", Budget: budget, TestMode: budget.EpsilonMicro == ledger.Unlimited, Phases: []plan.Mechanism{inspectedMechanism(t)}})
+	register := domain.RegisterPublic(run, budget, ledger.UnitImage)
+	apply(register)
+	admit, err := domain.Fill(ledger.Admit{Run: run, Prev: m.Head(), Domain: register.Domain, Unit: ledger.UnitImage, Budget: budget,
+		TestMode: budget.EpsilonMicro == ledger.Unlimited, Phases: []plan.Mechanism{inspectedMechanism(t)}}, m.View())
+	must(t, err)
+	apply(admit)
 	p := step(0, 1, 1)
 	apply(ledger.Commit{Run: run, Prev: m.Head(), Plan: p, Charge: ledger.ChargeID{1}, NewState: ledger.Hash{1}})
 	step(1, 2, 2)
@@ -338,16 +345,16 @@ func writeLedger(t testing.TB, dir string) written {
 	epsilon, _, err := account.RDPEpsilon([]account.Event{{SampleRate: inspectedMechanism(t).SampleRate(), NoiseMultiplier: inspectedMechanism(t).NoiseMultiplier(), Steps: 3}}, 1e-5)
 	must(t, err)
 	path := put(t, dir, "ledger.export", ledger.Export(m.Events()), nil)
-	return written{path, "ledger", "an exported ledger of 1 run, its chain of 8 entries verified",
-		[]string{m.Head().String(), "c0ffee00000000000000000000000000 of domain cats", fmt.Sprintf("ε %.6f of 2.5 at δ 1e-05", epsilon),
+	return written{path, "ledger", "an exported ledger of 1 run, its chain of 9 entries verified",
+		[]string{m.Head().String(), "c0ffee00000000000000000000000000 of domain public-c0ffee00000000000000000000000000, open", fmt.Sprintf("ε %.6f of 2.5 at δ 1e-05", epsilon),
 			"open: 3 steps planned + 2 reserved, 3 charged, 1 committed", "step 1 of finetune, charged"},
-		map[string]any{"entries": 8.0, "head": m.Head().String()}}
+		map[string]any{"entries": 9.0, "head": m.Head().String()}}
 }
 
 func writeTestLedger(t testing.TB, dir string) written {
 	t.Helper()
 	m := inspectedLedger(t, ledger.Budget{EpsilonMicro: ledger.Unlimited, DeltaNumerator: 1, DeltaExponent: 5})
-	return written{put(t, dir, "ledger.export", ledger.Export(m.Events()), nil), "ledger", "an exported ledger of 1 run, its chain of 8 entries verified",
+	return written{put(t, dir, "ledger.export", ledger.Export(m.Events()), nil), "ledger", "an exported ledger of 1 run, its chain of 9 entries verified",
 		[]string{"test mode: nothing here is private (ε = ∞)"}, nil}
 }
 
@@ -395,7 +402,7 @@ func writeState(t testing.TB, dir string) written {
 	t.Helper()
 	run := ledger.RunID{0xbe, 0xef}
 	c, err := coordinator.Open(context.Background(), coordinator.Options{StateDir: dir, Arithmetic: "cpu-f32", Run: coordinator.RunIdentity{
-		ID: run, Domain: "cats", Budget: ledger.Budget{EpsilonMicro: 1e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{inspectedMechanism(t)},
+		ID: run, Public: true, Unit: ledger.UnitImage, Tags: func([]byte) []tags.Tag { return nil }, Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{inspectedMechanism(t)},
 	}})
 	must(t, err)
 	must(t, c.Close())

@@ -95,7 +95,7 @@ const tinyRunConfig = `
 name: tiny
 data: {kind: idx, class_names: [a, b, c], nominal_size: 60}
 base: %s
-privacy: {epsilon: 8.2, delta: 1e-5}
+privacy: {domain: tiny, epsilon: 8.2, delta: 1e-5}
 prototypes: {clusters: 2, rounds: 2, noise_multiplier: 20, size: 8}
 adapter: {kind: loda, rank: 2, alpha: 2}
 finetune: {batch: 16, steps: 4, copies: 1, clip: 0.1, time_range: [0.2, 0.8]}

@@ -41,6 +41,7 @@ func completeFolder(t *testing.T, out string) {
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	folder, state, out := privateImages(t, 11), t.TempDir(), t.TempDir()
+	register(t, state, "patients")
 	command := []string{"run", "testdata/private.yaml", "--data", folder, "--state", state, "--out", out}
 	p := start(t, command...)
 	if !p.until(func() bool { return released(1).now(out) }) {
@@ -60,6 +61,7 @@ func TestOneAtATime(t *testing.T) {
 func TestChangedData(t *testing.T) {
 	t.Parallel()
 	folder, state, out := privateImages(t, 11), t.TempDir(), t.TempDir()
+	register(t, state, "patients")
 	command := []string{"run", "testdata/private.yaml", "--data", folder, "--state", state, "--out", out}
 	disturb(t, out, command, made("private", "identity.json"))
 	if err := dataset.WriteIdx(folder, dataset.Train, drawn.Shapes(12, 300)); err != nil {

@@ -33,12 +33,22 @@ func privateImages(t *testing.T, seed uint64) (folder string) {
 	return folder
 }
 
+// register opens a data domain of ε 10.
+func register(t *testing.T, state, name string, flags ...string) {
+	t.Helper()
+	args := append([]string{"domain", "register", name, "--epsilon", "10", "--delta", "1e-5", "--state", state}, flags...)
+	if code, _, stderr := run(t, args...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, stderr)
+	}
+}
+
 // TestPrivateRun kills a run on private images several times. It completes
 // within its budget, its ledger never under-counts, and nothing of the images
 // stays on disk.
 func TestPrivateRun(t *testing.T) {
 	t.Parallel()
 	folder, state, out := privateImages(t, 11), t.TempDir(), t.TempDir()
+	register(t, state, "patients")
 	command := []string{"run", "testdata/private.yaml", "--data", folder, "--state", state, "--out", out}
 	disturb(t, out, command, released(1), released(3), storedIn(state, "finetune", 2), finetuned)
 	keys, err := filepath.Glob(filepath.Join(state, "*.key"))

@@ -40,6 +40,7 @@ func TestPrivateRunOfUnits(t *testing.T) {
 	t.Parallel()
 	folder, state, out := privateImages(t, 13), t.TempDir(), t.TempDir()
 	unitFile(t, folder, "people.csv", person)
+	register(t, state, "people", "--unit", "group")
 	command := []string{"run", "testdata/units.yaml", "--data", folder, "--state", state, "--out", out, "--worker-processes"}
 	disturb(t, out, command, released(3))
 

@@ -21,6 +21,7 @@ import (
 	"github.com/dploda/dploda/coordinator"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
+	"github.com/dploda/dploda/internal/tags"
 	"github.com/dploda/dploda/worker"
 	"github.com/dploda/dploda/worker/fleet"
 	"github.com/dploda/dploda/worker/fleet/natsfleet"
@@ -234,7 +235,7 @@ func runPlanted(t *testing.T, f fleet.Fleet, logger *slog.Logger) (state string,
 	id := ledger.RunID{1} // the fleet's
 	c, err := coordinator.Open(t.Context(), coordinator.Options{
 		StateDir: state, Fleet: f, Arithmetic: kind, Logger: logger, MinWorkers: 2,
-		Run: coordinator.RunIdentity{ID: id, Domain: "planted", Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{m}},
+		Run: coordinator.RunIdentity{ID: id, Public: true, Unit: ledger.UnitImage, Tags: func([]byte) []tags.Tag { return nil }, Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{m}},
 	})
 	if err != nil {
 		t.Fatal(err)
