@@ -264,7 +264,7 @@ func (f *DomainFacts) rows(t *table) {
 	for _, r := range f.Revisions {
 		t.row("  revised", "to ε %g: %s", r.Epsilon, r.Reason)
 	}
-	if f.EpsilonDeclared != nil && f.EpsilonSpent != nil {
+	if len(f.Runs) > 0 && f.EpsilonDeclared != nil && f.EpsilonSpent != nil {
 		t.row("  declared", "ε %.6f, of which ε %.6f is spent", *f.EpsilonDeclared, *f.EpsilonSpent)
 	}
 	switch {

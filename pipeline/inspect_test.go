@@ -130,7 +130,7 @@ func TestInspectRefuses(t *testing.T) {
 		{"config.yaml", []byte("name: x\nadaptor: {}\n"), "config.yaml:2:1"},
 		{"pretrain.state", []byte("dploda sections 9\n"), "not a whole dploda section file of this version"},
 		{"charge-1.dploda", []byte("dploda sections 1\n"), "ends in its hash"},
-		{"ledger.export", []byte("dploda ledger events 2\n"), "not an exported ledger of this version"},
+		{"ledger.export", []byte("dploda ledger events 3\n"), "not an exported ledger of this version"},
 	} {
 		t.Run(c.name+" "+c.want, func(t *testing.T) {
 			path := put(t, t.TempDir(), c.name, c.content, nil)

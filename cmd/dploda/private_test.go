@@ -51,7 +51,7 @@ func TestPrivateRun(t *testing.T) {
 	register(t, state, "patients")
 	command := []string{"run", "testdata/private.yaml", "--data", folder, "--state", state, "--out", out}
 	disturb(t, out, command, released(1), released(3), storedIn(state, "finetune", 2), finetuned)
-	keys, err := filepath.Glob(filepath.Join(state, "*.key"))
+	keys, err := filepath.Glob(filepath.Join(state, "[0-9a-f]*.key"))
 	if len(keys) > 1 || err != nil {
 		t.Errorf("%d keys of one run, %v", len(keys), err)
 	}
@@ -61,13 +61,60 @@ func TestPrivateRun(t *testing.T) {
 	}
 	checkMetrics(t, out)
 	checkSpent(t, out)
-	if keys, _ = filepath.Glob(filepath.Join(state, "*.key")); len(keys) > 0 {
+	if keys, _ = filepath.Glob(filepath.Join(state, "[0-9a-f]*.key")); len(keys) > 0 {
 		t.Errorf("the key of a complete run is not destroyed: %s", keys)
 	}
 	checkNoAccuracy(t, out, stdout, stderr)
+	checkDomainIsFull(t, out, folder, state)
 	for _, dir := range []string{out, state} {
 		findImages(t, dir, drawn.Shapes(11, 300))
 		findImages(t, dir, drawn.Shapes(12, 100))
+	}
+}
+
+// checkDomainIsFull: the run has used its domain up, and nothing that is done to
+// a second one's name, folders or data opens another budget for it.
+//
+// Tried: the name of the run as its domain; one version for all images.
+func checkDomainIsFull(t *testing.T, out, folder, state string) {
+	t.Helper()
+	for _, args := range [][]string{{filepath.Join(out, "share", "privacy.json")}, {filepath.Join(out, "private", "ledger.export")}, {"--state", state}} {
+		if code, stdout, stderr := run(t, append([]string{"ledger", "verify"}, args...)...); code != 0 || !strings.Contains(stdout, "verified") {
+			t.Errorf("ledger verify %q: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	register(t, state, "others")
+	longer := t.TempDir() // with one image more
+	if err := dataset.WriteIdx(longer, dataset.Train, drawn.Shapes(11, 301)); err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile("testdata/private.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := filepath.Join(t.TempDir(), "renamed.yaml")
+	config = []byte(strings.NewReplacer("name: private", "name: renamed", "domain: patients", "domain: others").Replace(string(config)))
+	if err := os.WriteFile(renamed, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ config, data, want string }{
+		{"testdata/private.yaml", longer, "the budget of the data domain does not allow this run"},
+		{renamed, longer, `some of the images belong to data domain "patients"`},
+		{renamed, folder, `some of the images belong to data domain "patients"`},
+	} {
+		code, _, stderr := run(t, "run", c.config, "--data", c.data, "--state", state, "--out", t.TempDir())
+		if code != exitFailed || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s on %s: exit code %d\n%s", c.config, c.data, code, stderr)
+		}
+	}
+	_, plan, _ := run(t, "run", "testdata/private.yaml", "--dry-run", "--state", state)
+	if !strings.Contains(plan, "this run would be refused") {
+		t.Errorf("--dry-run says\n%s", plan)
+	}
+	code, shown, stderr := run(t, "domain", "show", "patients", "--state", state, "--json")
+	var facts pipeline.DomainFacts
+	if err := json.Unmarshal([]byte(shown), &facts); code != 0 || err != nil || len(facts.Runs) != 1 || facts.Versions != 1 || facts.Runs[0].Status != "complete" {
+		t.Errorf("refused runs left something: exit code %d, %v\n%s%s", code, err, shown, stderr)
 	}
 }
 

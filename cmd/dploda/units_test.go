@@ -120,6 +120,7 @@ func holding(t *testing.T, folder, text string) (found []string) {
 // file gives the very model that none gives.
 func TestSameBitsOfUnits(t *testing.T) {
 	t.Setenv("DPLODA_DATA_PUBLIC", "true") // for --test-seed
+	t.Setenv("DPLODA_PRIVACY_DOMAIN", "")
 	folder := privateImages(t, 13)
 	unitFile(t, folder, "people.csv", person)
 	unitFile(t, folder, "each.csv", func(i int) string { return fmt.Sprintf("%d%s", i*7%300, family) })
