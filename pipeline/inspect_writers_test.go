@@ -218,6 +218,18 @@ var writers = map[string]func(t testing.TB, dir string) written{
 		path := put(t, dir, strings.Repeat("0a", 16)+".key", inspectedSecret, nil)
 		return written{path, "run-secret", "the secret of run " + strings.Repeat("0a", 16) + ", from which its samples follow; it is not shown", nil, nil}
 	},
+	"site key": func(t testing.TB, dir string) written {
+		path := put(t, dir, "site.key", inspectedSecret, nil)
+		return written{path, "site-key", "the key of a site's image tags; without it images that were charged are not known again", nil, nil}
+	},
+	"image tags": func(t testing.TB, dir string) written {
+		s, err := tags.Open(dir, 0)
+		must(t, err)
+		must(t, s.Prepare([16]byte{1}, []tags.Tag{{2}, {3}}))
+		must(t, s.Confirm([16]byte{1}))
+		return written{filepath.Join(dir, "domains", "01"+strings.Repeat("00", 15)+".tags"), "image-tags",
+			"the keyed tags of one version of a data domain's images, private to the site", nil, nil}
+	},
 	"share": func(t testing.TB, dir string) written {
 		put(t, dir, "README.txt", []byte("mine"), nil)
 		must(t, images.WriteFolder(filepath.Join(dir, "images"), inspectedImages(t)))
