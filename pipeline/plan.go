@@ -115,10 +115,15 @@ func (r *resolved) calibrate(dim int) error {
 	if err != nil {
 		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
 	}
-	m, err := plan.New(plan.Spec{
+	phase := plan.Spec{
 		Phase: phaseFinetune, SampleRate: rate, Nominal: size, NoiseMultiplier: sigma,
 		ClipNorm: f.Clip, Dim: dim, Steps: f.Steps, Reserve: reserve,
-	})
+		ClipShare: f.TrainingCurve || f.AdaptiveClip.Quantile > 0,
+	}
+	if f.TrainingCurve {
+		phase.LossBound = f.LossBound
+	}
+	m, err := plan.New(phase)
 	if err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
@@ -240,7 +245,7 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 	}
 	m, perWorker := exe.Memory(), int64(threads(spec.Workers))
 	p := &ResolvedPlan{
-		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().Dim,
+		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().GradientDim(),
 		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
 		Workers: spec.Workers.Count, Threads: int(perWorker),
 		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
@@ -271,6 +276,9 @@ func (p *ResolvedPlan) Text() string {
 	for _, m := range p.Mechanisms {
 		fmt.Fprintf(&b, "# %s: q %.6g, noise multiplier %.6g (σ %d, Δ %d grid units), %d steps + %d reserved\n",
 			m.Phase, m.SampleRate, m.NoiseMultiplier, m.SigmaGrid, m.DeltaGrid, m.StepsPlanned, m.StepsReserved)
+		if side := m.SideCoordinates(); side != "" {
+			fmt.Fprintf(&b, "#   %s\n", side)
+		}
 	}
 	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta)
 	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
@@ -283,6 +291,7 @@ func describePhase(m plan.Mechanism, charged int) StatementPhase {
 		Phase: m.Phase, Mechanism: "Gaussian, exact on an integer grid, Poisson-subsampled",
 		SampleRate: m.SampleRate(), NoiseMultiplier: m.NoiseMultiplier(), SigmaGrid: m.SigmaInt, DeltaGrid: m.Delta,
 		ClipNorm: m.ClipNorm, Coordinates: m.Dim, StepsPlanned: m.Steps, StepsReserved: m.Reserve, StepsCharged: charged,
+		GradientDeltaGrid: m.GradientDelta(), LossDeltaGrid: m.LossDelta, LossBound: m.LossBound, ClipDeltaGrid: m.ClipDelta,
 	}
 	if m.Everyone {
 		s.Mechanism = "Gaussian, exact on an integer grid"

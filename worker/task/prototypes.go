@@ -42,7 +42,7 @@ func (p *Prototypes) Accumulate(ctx context.Context, _ uint64, _ [32]byte, ids [
 		// the sum need that block only.
 		block := p.Mechanism
 		block.Dim = to - from
-		v, ok := clip.Contribution(full[from:to], 1, block)
+		v, ok := clip.Contribution(full[from:to], 1, 0, block)
 		if ok {
 			for j, x := range v {
 				sum[from+j] += x
