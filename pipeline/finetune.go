@@ -158,7 +158,14 @@ type metric struct {
 	Workers   int      `json:"workers"`
 	// UpdateNorm is the L2 norm of the released mean gradient, noise included.
 	UpdateNorm float64 `json:"update_norm,omitempty"`
-	Rate       float64 `json:"images_per_second,omitempty"` // nominal, smoothed; a unit counts as one
+	// Loss and Clipped are the released mean loss and share of clipped
+	// gradients, noise included; null without a training curve.
+	Loss         *float64 `json:"loss,omitempty"`
+	LossSmoothed *float64 `json:"loss_smoothed,omitempty"`
+	Clipped      *float64 `json:"clipped,omitempty"`
+	// ClipNorm is the next step's, with adaptive clipping.
+	ClipNorm float64 `json:"clip_norm,omitempty"`
+	Rate     float64 `json:"images_per_second,omitempty"` // nominal, smoothed; a unit counts as one
 }
 
 func (w *watcher) observe(p coordinator.Progress) {
@@ -181,7 +188,8 @@ func (w *watcher) observe(p coordinator.Progress) {
 	line := metric{Phase: p.Phase, PhaseStep: p.Step, Charges: p.Charges, Epsilon: epsilon, Workers: p.Workers}
 	perStep := w.meter.advance(p.Step)
 	if p.Phase == phaseFinetune {
-		line.UpdateNorm = w.learner.updateNorm
+		w.learner.describe(&line)
+		progress.Loss = line.LossSmoothed
 		if perStep > 0 {
 			progress.Rate = float64(w.spec.Finetune.Batch) / perStep
 			progress.Left = time.Duration(float64(p.Steps-p.Step) * perStep * float64(time.Second))
@@ -195,6 +203,21 @@ func (w *watcher) observe(p coordinator.Progress) {
 		if err := w.metrics.Append(step, line); err != nil {
 			w.err = err
 		}
+	}
+}
+
+// describe enters what the last step's released sum tells.
+func (l *adapterLearner) describe(line *metric) {
+	c := l.curve
+	line.UpdateNorm, line.LossSmoothed = c.updateNorm, c.smoothed()
+	if line.LossSmoothed != nil {
+		line.Loss = &c.loss
+	}
+	if l.mechanism.ClipDelta > 0 && c.updateNorm > 0 { // a step was released
+		line.Clipped = &c.clipped
+	}
+	if l.adaptive != nil {
+		line.ClipNorm = l.mechanism.ClipNorm
 	}
 }
 

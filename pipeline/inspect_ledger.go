@@ -83,6 +83,9 @@ func (r ledgerRunFacts) rows(t *table) {
 		t.row("  "+p.Phase, "%s: %d steps planned + %d reserved, %d charged, %d committed", state, p.StepsPlanned, p.StepsReserved, p.StepsCharged, p.Commits)
 		t.row("", "q %.6g, noise multiplier %.6g (σ %d, Δ %d grid units), clip norm %g, %d coordinates",
 			p.SampleRate, p.NoiseMultiplier, p.SigmaGrid, p.DeltaGrid, p.ClipNorm, p.Coordinates)
+		if side := p.SideCoordinates(); side != "" {
+			t.row("", "%s", side)
+		}
 	}
 	if r.Open != nil {
 		charged := "not charged yet"

@@ -13,47 +13,56 @@ import (
 )
 
 // adapterLearner turns the released sums of the fine-tuning phase into adapter
-// weights: the mean gradient, one optimizer step, the moving average.
+// weights: the mean gradient, one optimizer step, the moving average. The side
+// coordinates go into the curve and, with adaptive clipping, into the next step's
+// clipping norm.
 type adapterLearner struct {
-	mechanism plan.Mechanism
-	rates     []float32 // learning rate of each step
-	weights   []float32 // flat trainable vector
+	mechanism plan.Mechanism // its ClipNorm is that of the step to come
+	rates     []float32      // learning rate of each step
+	weights   []float32      // flat trainable vector
 	optimizer optim.Optimizer
 	average   *optim.EMA
 	centers   *prototype.Centers // nil without prototypes; they go out with the weights
 	gradient  []float32          // scratch
-	// updateNorm is the L2 norm of the last released mean gradient.
-	updateNorm float64
+	curve     curve
+	adaptive  *adaptiveClip // nil: the clipping norm stays
 }
 
 // Apply implements coordinator.Learner.
 func (l *adapterLearner) Apply(step uint64, noised []int32) error {
-	if len(noised) != len(l.weights) {
-		return fmt.Errorf("a released sum has %d coordinates, the adapter %d", len(noised), len(l.weights))
+	if len(noised) != l.mechanism.Dim {
+		return fmt.Errorf("a released sum has %d coordinates, the mechanism %d", len(noised), l.mechanism.Dim)
 	}
 	if step >= uint64(len(l.rates)) {
 		return fmt.Errorf("step %d of %d", step, len(l.rates))
 	}
 	scale, square := l.mechanism.MeanScale(), 0.0
-	for i, v := range noised {
+	for i, v := range noised[:len(l.gradient)] {
 		g := float64(v) * scale
 		l.gradient[i] = float32(g)
 		square += float64(g * g)
 	}
-	l.updateNorm = math.Sqrt(square)
+	l.curve.add(math.Sqrt(square), noised, l.mechanism)
+	if l.adaptive != nil {
+		if err := l.adaptive.correct(l.mechanism); err != nil {
+			return err
+		}
+		l.mechanism.ClipNorm = l.adaptive.next(l.mechanism.ClipNorm, l.curve.clipped)
+	}
 	if err := l.optimizer.Step(l.weights, l.gradient, l.rates[step]); err != nil {
 		return err
 	}
 	return l.average.Update(l.weights)
 }
 
-// Parameters implements coordinator.Learner: the centres, then the weights.
+// Parameters implements coordinator.Learner: the clipping norm, the centres, the
+// weights.
 func (l *adapterLearner) Parameters() []byte {
 	var centers []byte
 	if l.centers != nil {
 		centers, _ = l.centers.MarshalBinary() // never fails
 	}
-	return task.EncodeParameters(centers, l.weights)
+	return task.EncodeParameters(l.mechanism.ClipNorm, centers, l.weights)
 }
 
 // MarshalState implements coordinator.Learner.
@@ -67,12 +76,41 @@ func (l *adapterLearner) MarshalState() ([]byte, error) {
 		return nil, err
 	}
 	out := appendSection(nil, floatbits.Append(nil, l.weights))
-	return appendSection(appendSection(out, moments), average), nil
+	out = appendSection(appendSection(out, moments), average)
+	return appendSection(out, l.marshalScalars()), nil
+}
+
+// scalars are the state beside the vectors, in their order.
+func (l *adapterLearner) scalars() []*float64 {
+	s := append(l.curve.scalars(), &l.mechanism.ClipNorm)
+	if l.adaptive != nil {
+		s = append(s, &l.adaptive.noise, &l.adaptive.weight)
+	}
+	return s
+}
+
+func (l *adapterLearner) marshalScalars() []byte {
+	var out []byte
+	for _, v := range l.scalars() {
+		out = binary.LittleEndian.AppendUint64(out, math.Float64bits(*v))
+	}
+	return out
+}
+
+func (l *adapterLearner) unmarshalScalars(data []byte) error {
+	into := l.scalars()
+	if len(data) != 8*len(into) {
+		return fmt.Errorf("%d bytes of scalars, not %d", len(data), 8*len(into))
+	}
+	for i, v := range into {
+		*v = math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:]))
+	}
+	return nil
 }
 
 // UnmarshalState implements coordinator.Learner.
 func (l *adapterLearner) UnmarshalState(state []byte) error {
-	sections, err := readSections(state, 3)
+	sections, err := readSections(state, 4)
 	if err != nil {
 		return fmt.Errorf("checkpoint of the fine-tuning: %w", err)
 	}
@@ -81,6 +119,9 @@ func (l *adapterLearner) UnmarshalState(state []byte) error {
 	}
 	if err := l.average.UnmarshalState(sections[2]); err != nil {
 		return err
+	}
+	if err := l.unmarshalScalars(sections[3]); err != nil {
+		return fmt.Errorf("checkpoint of the fine-tuning: %w", err)
 	}
 	return floatbits.Read(l.weights, sections[0])
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/dploda/dploda/coordinator"
 	"github.com/dploda/dploda/model/draws"
 	"github.com/dploda/dploda/model/prototype"
@@ -43,6 +45,13 @@ func TestLearnersResumeBitForBit(t *testing.T) {
 		"without average": func(t *testing.T) (coordinator.Learner, [][]int32) {
 			return newLearner(t, "batch: 16", everyone, "clip: 0.1,", "clip: 0.1, ema: 0,"), learnerSums(t)
 		},
+		"adaptive clipping": func(t *testing.T) (coordinator.Learner, [][]int32) {
+			return newLearner(t, "batch: 16", everyone, "clip: 0.1,", "clip: 0.1, optimizer: dp-adam, adaptive_clip: {quantile: 0.6},"), learnerSums(t)
+		},
+		"without curve": func(t *testing.T) (coordinator.Learner, [][]int32) {
+			l := newLearner(t, "batch: 16", everyone, "clip: 0.1,", "clip: 0.1, training_curve: false,")
+			return l, noisedSums(4, l.mechanism.Dim, float64(l.mechanism.SigmaInt))
+		},
 		"prototypes": func(t *testing.T) (coordinator.Learner, [][]int32) {
 			m := tinyRun(t).mechanisms[0]
 			return &prototypeLearner{mechanism: m, centers: prototype.New(*tinyRun(t).prototypes)}, noisedSums(4, m.Dim, float64(m.SigmaInt))
@@ -74,6 +83,14 @@ func TestLearnersResumeBitForBit(t *testing.T) {
 			if !bytes.Equal(state(t, resumed), state(t, whole)) || !bytes.Equal(resumed.Parameters(), whole.Parameters()) {
 				t.Error("the resumed learner comes to another state")
 			}
+			if a, ok := whole.(*adapterLearner); ok {
+				var line, resumedLine metric
+				a.describe(&line)
+				resumed.(*adapterLearner).describe(&resumedLine)
+				if diff := cmp.Diff(line, resumedLine); diff != "" {
+					t.Error("the resumed learner draws another curve:\n" + diff)
+				}
+			}
 			if bytes.Equal(at, state(t, whole)) {
 				t.Error("steps change nothing: the test sees nothing")
 			}
@@ -104,24 +121,24 @@ func learnerSums(t *testing.T) [][]int32 {
 func TestLearnerDividesByThePublicConstant(t *testing.T) {
 	l := newLearner(t, "batch: 16", everyone, "clip: 0.1,", "clip: 0.1, optimizer: sgd, beta1: 0, ema: 0, learning_rate: 1, final_learning_rate: 1,")
 	l.weights[3] = 0
-	sum := make([]int32, len(l.weights))
+	sum := make([]int32, l.mechanism.Dim)
 	sum[3] = 12345
 	if err := l.Apply(0, sum); err != nil {
 		t.Fatal(err)
 	}
 	m := l.mechanism
-	want := 12345 * m.ClipNorm / float64(m.Delta) / 60 // finetune.batch
+	want := 12345 * m.ClipNorm / float64(m.GradientDelta()) / 60 // finetune.batch
 	if got := -float64(l.weights[3]); math.Abs(got/want-1) > 1e-6 {
 		t.Errorf("a step of %v, want %v", got, want)
 	}
-	if math.Abs(l.updateNorm/want-1) > 1e-9 {
-		t.Errorf("the released norm is %v, want %v", l.updateNorm, want)
+	if math.Abs(l.curve.updateNorm/want-1) > 1e-9 {
+		t.Errorf("the released norm is %v, want %v", l.curve.updateNorm, want)
 	}
 }
 
 func TestLearnersRefuse(t *testing.T) {
 	l := newLearner(t)
-	dim := len(l.weights)
+	dim := l.mechanism.Dim
 	if err := l.Apply(0, make([]int32, dim+1)); err == nil {
 		t.Error("a sum with its count coordinate is accepted")
 	}

@@ -21,6 +21,8 @@ type Progress struct {
 	Unit        string  `json:"unit"` // what Done counts: "steps", "images", "epochs"
 	Epsilon     float64 `json:"epsilon,omitempty"`
 	Budget      float64 `json:"budget,omitempty"`
+	// Loss is the released mean loss, smoothed; nil where none was released.
+	Loss *float64 `json:"loss,omitempty"`
 	// Rate is in images a second. For private training it is the nominal
 	// batch over time, smoothed over at least 20 steps: the realised batch
 	// size is private.

@@ -129,10 +129,15 @@ func (r *resolved) calibrate(dim int) error {
 	if err != nil {
 		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
 	}
-	m, err := plan.New(plan.Spec{
+	phase := plan.Spec{
 		Phase: phaseFinetune, SampleRate: rate, Nominal: size, NoiseMultiplier: sigma,
 		ClipNorm: f.Clip, Dim: dim, Steps: f.Steps, Reserve: reserve,
-	})
+		ClipShare: f.TrainingCurve || f.AdaptiveClip.Quantile > 0,
+	}
+	if f.TrainingCurve {
+		phase.LossBound = f.LossBound
+	}
+	m, err := plan.New(phase)
 	if err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
@@ -259,7 +264,7 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	}
 	m, perWorker := exe.Memory(), int64(threads(spec.Workers))
 	p := &ResolvedPlan{
-		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().Dim,
+		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().GradientDim(),
 		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
 		Unit: r.unit(), Nominal: spec.Data.NominalSize, Workers: spec.Workers.Count, Threads: int(perWorker),
 		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
@@ -291,6 +296,9 @@ func (p *ResolvedPlan) Text() string {
 	for _, m := range p.Mechanisms {
 		fmt.Fprintf(&b, "# %s: q %.6g, noise multiplier %.6g (σ %d, Δ %d grid units), %d steps + %d reserved\n",
 			m.Phase, m.SampleRate, m.NoiseMultiplier, m.SigmaGrid, m.DeltaGrid, m.StepsPlanned, m.StepsReserved)
+		if side := m.SideCoordinates(); side != "" {
+			fmt.Fprintf(&b, "#   %s\n", side)
+		}
 	}
 	protected := "one image"
 	if p.Unit == unitGroup {
@@ -311,6 +319,7 @@ func describePhase(m plan.Mechanism, charged int) StatementPhase {
 		Phase: m.Phase, Mechanism: "Gaussian, exact on an integer grid, Poisson-subsampled",
 		SampleRate: m.SampleRate(), NoiseMultiplier: m.NoiseMultiplier(), SigmaGrid: m.SigmaInt, DeltaGrid: m.Delta,
 		ClipNorm: m.ClipNorm, Coordinates: m.Dim, StepsPlanned: m.Steps, StepsReserved: m.Reserve, StepsCharged: charged,
+		GradientDeltaGrid: m.GradientDelta(), LossDeltaGrid: m.LossDelta, LossBound: m.LossBound, ClipDeltaGrid: m.ClipDelta,
 	}
 	if m.Everyone {
 		s.Mechanism = "Gaussian, exact on an integer grid"

@@ -50,8 +50,8 @@ func (r *run) probe(ctx context.Context) error {
 		ids[i] = uint32(i)
 	}
 	step := func(n uint64, weights []float32) ([]int32, error) {
-		sum := make([]int32, len(weights)+1)
-		if err := gradient.SetParameters(task.EncodeParameters(centers, weights)); err != nil {
+		sum := make([]int32, r.finetune().Dim+1)
+		if err := gradient.SetParameters(task.EncodeParameters(r.finetune().ClipNorm, centers, weights)); err != nil {
 			return nil, err
 		}
 		err := gradient.Accumulate(ctx, n, draws.SeedKey(n, "probe"), ids, sum)

@@ -33,7 +33,8 @@ func denoiseList(base unet.Config, spec adapter.Spec) (*device.OpList, error) {
 }
 
 // trainList is the gradient list of the denoising loss (Ho, Jain, Abbeel 2020,
-// equation 14) of a network with what spec attaches.
+// equation 14) of a network with what spec attaches. Its output is each
+// example's loss.
 func trainList(base unet.Config, spec adapter.Spec, mode device.GradMode) (*device.OpList, error) {
 	b := device.NewBuilder()
 	net, err := adapter.Build(b, base, spec)
@@ -42,7 +43,9 @@ func trainList(base unet.Config, spec adapter.Spec, mode device.GradMode) (*devi
 	}
 	target := b.Input(task.TargetInput, b.Shape(net.Prediction))
 	weight := b.Input(task.WeightInput, device.Shape{C: 1, H: 1, W: 1})
-	return b.Gradient(b.MSE(net.Prediction, target, weight), mode)
+	loss := b.MSE(net.Prediction, target, weight)
+	b.Output(task.LossOutput, loss)
+	return b.Gradient(loss, mode)
 }
 
 // pretrainList is the summed gradient list of the whole network.

@@ -63,7 +63,7 @@ func (r *run) newReport() *Report {
 	return &Report{
 		Name: r.spec.Name, TestMode: r.opts.TestSeed != nil,
 		EpsilonBudget: r.spec.Privacy.Epsilon, Delta: r.spec.Privacy.Delta,
-		Workers: r.spec.Workers.Count, Steps: r.finetune().Steps, Parameters: r.finetune().Dim,
+		Workers: r.spec.Workers.Count, Steps: r.finetune().Steps, Parameters: r.finetune().GradientDim(),
 		SyntheticImages: r.spec.Sample.Images, Device: DeviceDescription(), Version: Version, Epochs: r.spec.Evaluate.Epochs,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/dploda/dploda/dp/account"
 	"github.com/dploda/dploda/dp/ledger"
@@ -63,9 +64,35 @@ type StatementPhase struct {
 	DeltaGrid       int64   `json:"delta_grid"` // L2 sensitivity, grid units
 	ClipNorm        float64 `json:"clip_norm"`
 	Coordinates     int     `json:"coordinates"`
-	StepsPlanned    int     `json:"steps_planned"`
-	StepsReserved   int     `json:"steps_reserved"`
-	StepsCharged    int     `json:"steps_charged"`
+	// DeltaGrid² is at least GradientDeltaGrid² + LossDeltaGrid² + ClipDeltaGrid²:
+	// of the coordinates, the last ones are a private training curve's.
+	GradientDeltaGrid int64   `json:"gradient_delta_grid"`
+	LossDeltaGrid     int64   `json:"loss_delta_grid,omitempty"`
+	LossBound         float64 `json:"loss_bound,omitempty"`
+	ClipDeltaGrid     int64   `json:"clip_delta_grid,omitempty"`
+
+	StepsPlanned  int `json:"steps_planned"`
+	StepsReserved int `json:"steps_reserved"`
+	StepsCharged  int `json:"steps_charged"`
+}
+
+// SideCoordinates says what a phase releases beside its gradient; "" if nothing.
+func (p StatementPhase) SideCoordinates() string {
+	var what, deltas []string
+	if p.LossDeltaGrid > 0 {
+		what = append(what, fmt.Sprintf("its mean loss, up to %g", p.LossBound))
+		deltas = append(deltas, fmt.Sprintf(" + %d²", p.LossDeltaGrid))
+	}
+	if p.ClipDeltaGrid > 0 {
+		what = append(what, "its share of clipped gradients")
+		deltas = append(deltas, fmt.Sprintf(" + %d²", p.ClipDeltaGrid))
+	}
+	if what == nil {
+		return ""
+	}
+	cost := float64(p.DeltaGrid)/float64(p.GradientDeltaGrid) - 1
+	return fmt.Sprintf("each step also releases %s: Δ² = %d²%s, %.2g %% more noise than the gradient alone needs",
+		strings.Join(what, " and "), p.GradientDeltaGrid, strings.Join(deltas, ""), 100*cost)
 }
 
 // JSON is the statement as indented JSON.

@@ -45,7 +45,9 @@ probability changes by more than the factor e^ε, but for an event of probabilit
 | phase | mechanism | sampling rate | noise multiplier | σ / Δ on the grid | clip norm | coordinates | steps charged / planned + reserve |
 |---|---|---|---|---|---|---|---|
 {{range .Mechanisms}}| {{.Phase}} | {{.Mechanism}} | {{printf "%.6g" .SampleRate}} | {{printf "%.6g" .NoiseMultiplier}} | {{.SigmaGrid}} / {{.DeltaGrid}} | {{printf "%g" .ClipNorm}} | {{.Coordinates}} | {{.StepsCharged}} / {{.StepsPlanned}} + {{.StepsReserved}} |
-{{end}}
+{{end}}{{range $phase := .Mechanisms}}{{with $phase.SideCoordinates}}
+In {{$phase.Phase}}, {{.}}.
+{{end}}{{end}}
 Each {{.Unit}}'s contribution is a vector of integers whose norm is checked
 against Δ; the sum of contributions is exact; one Gaussian draw, sampled exactly
 on the same grid, is added to it once a step by the coordinator; each draw was

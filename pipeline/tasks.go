@@ -77,33 +77,33 @@ func (f *taskFactory) gradient() (*task.Gradient, error) {
 	return g, g.Prepare()
 }
 
-// noiseFloor keeps dp-adam's second moment above this share of the noise's
-// variance, where the difference of the two is mostly noise itself: steps grow
-// by at most 1/√noiseFloor over adam's.
-const noiseFloor = 0.05
-
 // newAdapterLearner is the consumer of the fine-tuning's released sums.
 func (r *resolved) newAdapterLearner(a *adapter.Adapter, centers *prototype.Centers) (*adapterLearner, error) {
 	f, m := r.spec.Finetune, r.finetune()
-	l := &adapterLearner{mechanism: m, weights: a.Flat(), gradient: make([]float32, m.Dim), centers: centers}
+	l := &adapterLearner{mechanism: m, weights: a.Flat(), gradient: make([]float32, m.GradientDim()), centers: centers}
 	var err error
 	l.rates, err = optim.Schedule{Shape: optim.Linear, Peak: f.LearningRate, Final: f.FinalLearningRate, Steps: f.Steps}.Table()
 	if err != nil {
 		return nil, err
 	}
-	adam := optim.AdamConfig{Beta1: f.Beta1, Beta2: f.Beta2, Eps: 1e-8}
-	switch f.Optimizer {
-	case "sgd":
-		l.optimizer, err = optim.NewSGD(m.Dim, float32(f.Beta1))
-	case "dp-adam":
-		adam.NoiseVariance = float32(m.NoiseStd() * m.NoiseStd())
-		adam.NoiseFloor = noiseFloor * adam.NoiseVariance
-		l.optimizer, err = optim.NewAdam(m.Dim, adam)
-	default:
-		l.optimizer, err = optim.NewAdam(m.Dim, adam)
+	var corrected *optim.Adam
+	if f.Optimizer == "sgd" {
+		l.optimizer, err = optim.NewSGD(m.GradientDim(), float32(f.Beta1))
+	} else {
+		var adam *optim.Adam
+		if adam, err = optim.NewAdam(m.GradientDim(), optim.AdamConfig{Beta1: f.Beta1, Beta2: f.Beta2, Eps: 1e-8}); err != nil {
+			return nil, err
+		}
+		l.optimizer = adam
+		if f.Optimizer == "dp-adam" {
+			corrected, err = adam, setNoise(adam, float64(m.NoiseStd()*m.NoiseStd()))
+		}
 	}
 	if err != nil {
 		return nil, err
+	}
+	if f.AdaptiveClip.Quantile > 0 {
+		l.adaptive = newAdaptiveClip(f, corrected)
 	}
 	l.average, err = optim.NewEMA(l.weights, float32(f.EMA))
 	return l, err

@@ -193,8 +193,9 @@ func phaseNames(phases []StatementPhase) string {
 
 // figures is the phase in one line, every digit of it.
 func (p StatementPhase) figures() string {
-	return fmt.Sprintf("%s: q %v, σ/Δ %v = %d/%d, clip norm %v, %d coordinates, %d charged of %d + %d",
-		p.Mechanism, p.SampleRate, p.NoiseMultiplier, p.SigmaGrid, p.DeltaGrid, p.ClipNorm, p.Coordinates, p.StepsCharged, p.StepsPlanned, p.StepsReserved)
+	return fmt.Sprintf("%s: q %v, σ/Δ %v = %d/%d, parts of Δ %d, %d (losses up to %v), %d, clip norm %v, %d coordinates, %d charged of %d + %d",
+		p.Mechanism, p.SampleRate, p.NoiseMultiplier, p.SigmaGrid, p.DeltaGrid, p.GradientDeltaGrid, p.LossDeltaGrid, p.LossBound, p.ClipDeltaGrid,
+		p.ClipNorm, p.Coordinates, p.StepsCharged, p.StepsPlanned, p.StepsReserved)
 }
 
 // Text is the verification for people.

@@ -199,6 +199,7 @@ func benchRun(n benchNet, copies int) (*resolved, error) {
 	const nominal = 60_000
 	m, err := plan.New(plan.Spec{
 		Phase: phaseFinetune, SampleRate: 512.0 / nominal, Nominal: nominal, NoiseMultiplier: 1, ClipNorm: 1e-3, Dim: dim, Steps: 1,
+		LossBound: 1, ClipShare: true,
 	})
 	r.mechanisms = append(r.mechanisms, m)
 	return r, err
@@ -226,7 +227,7 @@ func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int)
 	if err != nil {
 		return nil, err
 	}
-	state, sum, ids := task.EncodeParameters(nil, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, images)
+	state, sum, ids := task.EncodeParameters(r.finetune().ClipNorm, nil, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, images)
 	for i := range ids {
 		ids[i] = uint32(i)
 	}

@@ -93,14 +93,15 @@ func finish(t *testing.T, out string, command []string) model {
 	return modelOf(t, out)
 }
 
-// model is the fine-tuned model's bytes.
-type model struct{ adapter, prototypes string }
+// model is what fine-tuning released: the model's bytes and the curve.
+type model struct{ adapter, prototypes, curve string }
 
 func modelOf(t *testing.T, out string) model {
 	t.Helper()
 	return model{
 		string(read(t, out, "share", "adapter.safetensors")),
 		string(read(t, out, "share", "prototypes.safetensors")),
+		curveOf(t, out),
 	}
 }
 

@@ -4,8 +4,31 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 )
+
+// curveOf is what each line of metrics.jsonl tells of the released sums, of which
+// nothing depends on workers and interruptions.
+func curveOf(t *testing.T, out string) string {
+	t.Helper()
+	var curve strings.Builder
+	for line := range bytes.Lines(read(t, out, "metrics.jsonl")) {
+		var values map[string]json.RawMessage
+		if err := json.Unmarshal(line, &values); err != nil {
+			t.Fatalf("a line of metrics.jsonl: %v\n%s", err, line)
+		}
+		for _, key := range []string{"step", "update_norm", "loss", "loss_smoothed", "clipped", "clip_norm"} {
+			if values[key] == nil && string(values["phase"]) == `"finetune"` {
+				t.Errorf("a line of metrics.jsonl has no %s:\n%s", key, line)
+			}
+			fmt.Fprintf(&curve, "%s %s ", key, values[key])
+		}
+		curve.WriteByte('\n')
+	}
+	return curve.String()
+}
 
 // checkMetrics: each line of metrics.jsonl is an object with its step, and the
 // steps count up from one without a gap, whatever happened to the process.

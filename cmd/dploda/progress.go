@@ -30,11 +30,15 @@ func newObserver(asJSON bool) (pipeline.Observer, func()) {
 	}
 }
 
-// describe is a progress report in words: "120/450 steps, ε 2.31 of 10, 812 images/s, 40s left".
+// describe is a progress report in words: "120/450 steps, ε 2.31 of 10, loss
+// 0.123, 812 images/s, 40s left".
 func describe(p pipeline.Progress) string {
 	parts := []string{fmt.Sprintf("%d/%d %s", p.Done, p.Total, p.Unit)}
 	if p.Budget > 0 {
 		parts = append(parts, fmt.Sprintf("ε %.2f of %g", p.Epsilon, p.Budget))
+	}
+	if p.Loss != nil {
+		parts = append(parts, fmt.Sprintf("loss %.3f", *p.Loss))
 	}
 	if p.Rate > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f images/s", p.Rate))

@@ -16,8 +16,9 @@ func TestDescribe(t *testing.T) {
 	if got := describe(p); got != "120/450 steps" {
 		t.Error(got)
 	}
-	p.Budget, p.Epsilon, p.Rate, p.Left = 10, 2.314, 811.7, 40200*time.Millisecond
-	if got := describe(p); got != "120/450 steps, ε 2.31 of 10, 812 images/s, 40s left" {
+	loss := 0.12345
+	p.Budget, p.Epsilon, p.Loss, p.Rate, p.Left = 10, 2.314, &loss, 811.7, 40200*time.Millisecond
+	if got := describe(p); got != "120/450 steps, ε 2.31 of 10, loss 0.123, 812 images/s, 40s left" {
 		t.Error(got)
 	}
 }

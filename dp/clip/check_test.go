@@ -14,7 +14,7 @@ func TestTheExactCheckHoldsWhereScalingFails(t *testing.T) {
 	m := plan.Mechanism{Phase: "test", Dim: 400, Delta: 4, ClipNorm: 1}
 	g := make([]float32, m.Dim)
 	g[0], g[1] = 100, 100
-	v, ok := Contribution(g, 1, m)
+	v, ok := Contribution(g, 1, 0, m)
 	if ok || !slices.Equal(v, make([]int32, m.Dim)) {
 		t.Errorf("a vector of %d and %d is within %d", v[0], v[1], m.Delta)
 	}

@@ -22,10 +22,22 @@ func mechanism(t testing.TB, dim int, clip float64) plan.Mechanism {
 	return m
 }
 
+// withSide is mechanism with both side coordinates; losses count up to 2.
+func withSide(t testing.TB, dim int, clip float64) plan.Mechanism {
+	t.Helper()
+	m, err := plan.New(plan.Spec{Phase: "finetune", SampleRate: 0.01, Nominal: 60000, NoiseMultiplier: 1,
+		ClipNorm: clip, Dim: dim, Steps: 1, LossBound: 2, ClipShare: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // exact holds a contribution against arbitrary-precision arithmetic: its norm
-// is at most Delta, and every coordinate is the integer nearest to the exactly
-// clipped value, up to the slack of the floating-point factor.
-func exact(t testing.TB, g []float32, copies int, m plan.Mechanism, v []int32) {
+// is at most Delta, every coordinate of the gradient is the integer nearest to
+// the exactly clipped value, up to the slack of the floating-point factor, and
+// the side coordinates are the nearest integers to theirs.
+func exact(t testing.TB, g []float32, copies int, loss float64, m plan.Mechanism, v []int32) {
 	t.Helper()
 	var sq big.Int
 	for _, x := range v {
@@ -42,16 +54,43 @@ func exact(t testing.TB, g []float32, copies int, m plan.Mechanism, v []int32) {
 		norm.Add(norm, prec(0).Mul(prec(float64(x)), prec(float64(x))))
 	}
 	norm.Sqrt(norm)
-	factor := prec(0).Quo(prec(float64(m.Delta)), prec(m.ClipNorm))
+	factor := prec(0).Quo(prec(float64(m.GradientDelta())), prec(m.ClipNorm))
 	factor.Quo(factor, prec(float64(copies)))
+	clipped := false
 	if grid := prec(0).Mul(norm, factor); grid.Cmp(prec(Target(m))) > 0 {
 		factor.Quo(prec(Target(m)), norm)
+		clipped = true
 	}
+	exactSide(t, loss, clipped, m, v[len(g):])
 	for i, x := range g {
 		want, _ := prec(0).Mul(prec(float64(x)), factor).Float64()
 		if off := math.Abs(float64(v[i]) - want); off > 0.5+math.Abs(want)*1e-6 {
 			t.Fatalf("coordinate %d is %d, exactly clipped %v", i, v[i], want)
 		}
+	}
+}
+
+// exactSide holds side coordinates against arbitrary-precision arithmetic.
+func exactSide(t testing.TB, loss float64, clipped bool, m plan.Mechanism, side []int32) {
+	t.Helper()
+	if m.LossDelta > 0 {
+		want := new(big.Rat).SetFloat64(math.Min(math.Max(loss, 0), m.LossBound))
+		want.Quo(want, new(big.Rat).SetFloat64(m.LossBound))
+		want.Mul(want, new(big.Rat).SetInt64(m.LossDelta))
+		off, _ := want.Sub(want, new(big.Rat).SetInt64(int64(side[0]))).Float64()
+		if math.Abs(off) > 0.5+1e-6 {
+			t.Fatalf("a loss of %v is %d of %d units", loss, side[0], m.LossDelta)
+		}
+		side = side[1:]
+	}
+	if m.ClipDelta > 0 {
+		if want := map[bool]int64{true: m.ClipDelta}[clipped]; int64(side[0]) != want {
+			t.Fatalf("clip indicator %d, want %d", side[0], want)
+		}
+		side = side[1:]
+	}
+	if len(side) != 0 {
+		t.Fatalf("%d coordinates too many", len(side))
 	}
 }
 
@@ -83,15 +122,18 @@ func TestAdversarialVectors(t *testing.T) {
 		"Gaussian":        fill(func(int) float64 { return source.NormFloat64() }),
 		"Gaussian, large": fill(func(int) float64 { return 1e20 * source.NormFloat64() }),
 	}
+	losses := []float64{0, 0.7, 2, 2.5, -1, 1e-38, 1e38, math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64, 1e-300}
 	for name, g := range vectors {
 		for _, c := range []float64{1e-30, 1e-6, 0.01, 1, 64, 1e10, 1e30} {
 			for _, copies := range []int{1, 3, 32} {
-				m := mechanism(t, n, c)
-				v, ok := Contribution(g, copies, m)
-				if !ok {
-					t.Fatalf("%s, C=%g, K=%d: refused, norm² %g", name, c, copies, SquaredNorm(g))
+				for i, m := range []plan.Mechanism{mechanism(t, n, c), withSide(t, n, c)} {
+					loss := losses[(len(name)+copies+i)%len(losses)]
+					v, ok := Contribution(g, copies, loss, m)
+					if !ok {
+						t.Fatalf("%s, C=%g, K=%d: refused, norm² %g", name, c, copies, SquaredNorm(g))
+					}
+					exact(t, g, copies, loss, m, v)
 				}
-				exact(t, g, copies, m, v)
 			}
 		}
 	}
@@ -109,7 +151,7 @@ func TestRoundingCannotExceedDelta(t *testing.T) {
 	grew := false
 	for delta := int64(100_000); delta < 100_100; delta++ {
 		m := plan.Mechanism{Phase: "p", Everyone: true, Dim: dim, Delta: delta, SigmaInt: 1, ClipNorm: 0.001, Steps: 1, Divisor: 1}
-		v, ok := Contribution(g, 1, m)
+		v, ok := Contribution(g, 1, 0, m)
 		if !ok {
 			t.Fatalf("Delta %d: refused", delta)
 		}
@@ -127,7 +169,7 @@ func TestLargestDimension(t *testing.T) {
 	for i := range g {
 		g[i] = float32(1 + i%5)
 	}
-	if _, ok := Contribution(g, 1, m); !ok {
+	if _, ok := Contribution(g, 1, 0, m); !ok {
 		t.Fatal("refused")
 	}
 }
@@ -141,16 +183,19 @@ func TestFactorClipsTheMean(t *testing.T) {
 		norm   float64 // of the sum
 		copies int
 		want   float64 // norm in grid units
+
+		clipped bool
 	}{
-		{"short", 1, 1, float64(m.Delta) / 2},
-		{"short mean of a long sum", 4, 4, float64(m.Delta) / 2},
-		{"long", 100, 1, Target(m)},
-		{"long mean", 100, 10, Target(m)},
-		{"at the bound", 2, 1, Target(m)},
-		{"nothing", 0, 1, 0},
+		{"short", 1, 1, float64(m.Delta) / 2, false},
+		{"short mean of a long sum", 4, 4, float64(m.Delta) / 2, false},
+		{"long", 100, 1, Target(m), true},
+		{"long mean", 100, 10, Target(m), true},
+		{"at the bound", 2, 1, Target(m), true}, // Target is a little less
+		{"nothing", 0, 1, 0, false},
 	} {
-		if got := c.norm * Factor(c.norm*c.norm, c.copies, m); math.Abs(got-c.want) > 1e-9*float64(m.Delta) {
-			t.Errorf("%s: norm %v grid units, want %v", c.name, got, c.want)
+		factor, clipped := Factor(c.norm*c.norm, c.copies, m)
+		if got := c.norm * factor; math.Abs(got-c.want) > 1e-9*float64(m.Delta) || clipped != c.clipped {
+			t.Errorf("%s: norm %v grid units, clipped %v; want %v, %v", c.name, got, clipped, c.want, c.clipped)
 		}
 	}
 	if Target(m) < 0.9999*float64(m.Delta) || Target(m) >= float64(m.Delta) {
@@ -162,7 +207,7 @@ func TestFactorClipsTheMean(t *testing.T) {
 func TestTinyClipNormNormalises(t *testing.T) {
 	m := mechanism(t, 3, 1e-30)
 	for _, scale := range []float32{1e-20, 1, 1e30} {
-		v, ok := Contribution([]float32{3 * scale, 0, -4 * scale}, 7, m)
+		v, ok := Contribution([]float32{3 * scale, 0, -4 * scale}, 7, 0, m)
 		if !ok {
 			t.Fatal("refused")
 		}
@@ -180,18 +225,18 @@ func TestNotANumberContributesNothing(t *testing.T) {
 		for at := range 5 {
 			g := []float32{1, 2, 3, 4, 5}
 			g[at] = bad
-			v, ok := Contribution(g, 1, m)
+			v, ok := Contribution(g, 1, 0, m)
 			if ok || !slices.Equal(v, make([]int32, 5)) {
 				t.Errorf("%v at %d contributes %v, %v", bad, at, v, ok)
 			}
 		}
 	}
 	for _, norm := range []float64{math.NaN(), math.Inf(1), -1} {
-		if f := Factor(norm, 1, m); f != 0 {
+		if f, clipped := Factor(norm, 1, m); f != 0 || clipped {
 			t.Errorf("squared norm %v: factor %v", norm, f)
 		}
 	}
-	if f := Factor(1, 0, m); f != 0 {
+	if f, clipped := Factor(1, 0, m); f != 0 || clipped {
 		t.Errorf("no copies: factor %v", f)
 	}
 }
@@ -220,29 +265,75 @@ func TestWithinIsExact(t *testing.T) {
 // Invariant 4 as a property of the real path: whatever the gradient, what comes
 // out has norm at most Delta.
 func TestSensitivity(t *testing.T) {
-	m := mechanism(t, 20, 1)
+	mechanisms := []plan.Mechanism{mechanism(t, 20, 1), withSide(t, 20, 1)}
 	rapid.Check(t, func(rt *rapid.T) {
+		m := rapid.SampledFrom(mechanisms).Draw(rt, "mechanism")
 		g := rapid.SliceOfN(rapid.Map(rapid.Uint32(), math.Float32frombits), 20, 20).Draw(rt, "g")
 		copies := rapid.IntRange(1, 64).Draw(rt, "copies")
-		v, ok := Contribution(g, copies, m)
+		loss := rapid.OneOf(rapid.Float64(), rapid.Float64Range(0, 2), rapid.Map(rapid.Uint64(), math.Float64frombits)).Draw(rt, "loss")
+		v, ok := Contribution(g, copies, loss, m)
 		if ok {
-			exact(t, g, copies, m, v)
+			exact(t, g, copies, loss, m, v)
 			return
 		}
-		if norm := SquaredNorm(g); norm <= math.MaxFloat64 {
-			rt.Fatalf("a finite gradient of norm² %g was refused", norm)
+		if norm := SquaredNorm(g); norm <= math.MaxFloat64 && !math.IsNaN(loss) && !math.IsInf(loss, 0) {
+			rt.Fatalf("a finite gradient of norm² %g and loss %v was refused", norm, loss)
 		}
-		if !slices.Equal(v, make([]int32, 20)) {
+		if !slices.Equal(v, make([]int32, m.Dim)) {
 			rt.Fatalf("a refused gradient contributes %v", v)
 		}
 	})
 }
 
-// Known values, so that no change of rounding passes unseen.
-func TestRoundsHalfToEven(t *testing.T) {
-	m := plan.Mechanism{Phase: "p", Everyone: true, Dim: 4, Delta: 100, SigmaInt: 1, ClipNorm: 100, Steps: 1, Divisor: 1}
-	v, ok := Contribution([]float32{0.5, 1.5, -2.5, -3.5}, 1, m)
-	if !ok || !slices.Equal(v, []int32{0, 2, -2, -4}) {
-		t.Errorf("contribution %v, %v", v, ok)
+// The longest vector there is, a gradient of exactly GradientDelta beside a loss
+// at its bound and a set indicator, is within Delta; with a gradient one unit longer
+// it would not be: nothing is wasted. Tried with a GradientDelta one unit larger
+// and one unit smaller.
+func TestTheLongestVectorIsWithinDelta(t *testing.T) {
+	for n := 50; n < 250; n++ {
+		m, err := plan.New(plan.Spec{Phase: "p", SampleRate: 1, Nominal: n, NoiseMultiplier: 1, ClipNorm: 1, Dim: 3, Steps: 1, LossBound: 2, ClipShare: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := make([]int32, m.Dim)
+		v[0] = int32(m.GradientDelta())
+		loss, _ := Loss(1e9, m)
+		Side(v, loss, true, m)
+		if int64(v[3]) != m.LossDelta || int64(v[4]) != m.ClipDelta {
+			t.Fatalf("side coordinates %v of %+v", v[3:], m)
+		}
+		if !Within(v, m.DeltaSq()) {
+			t.Fatalf("%v is longer than Delta %d", v, m.Delta)
+		}
+		v[0]++
+		if Within(v, m.DeltaSq()) {
+			t.Fatalf("GradientDelta %d could be larger", m.GradientDelta())
+		}
+	}
+}
+
+// A bad loss takes the gradient out, a bad gradient the loss. Tried by letting
+// Contribution call Side before its checks, which fails.
+func TestOneBadPartTakesTheWholeVectorOut(t *testing.T) {
+	m := withSide(t, 5, 1)
+	nan, inf := math.NaN(), math.Inf(1)
+	for _, c := range []struct {
+		last, loss float64
+		ok         bool
+	}{
+		{5, 1, true}, {5, -3, true}, {5, 1e300, true}, {5, nan, false}, {5, inf, false}, {5, -inf, false},
+		{nan, 1, false}, {inf, 1, false}, {-inf, 1, false}, {nan, nan, false},
+	} {
+		v, ok := Contribution([]float32{1, 2, 3, 4, float32(c.last)}, 1, c.loss, m)
+		if ok != c.ok || ok == slices.Equal(v, make([]int32, m.Dim)) {
+			t.Errorf("gradient of %v, loss %v: %v, %v", c.last, c.loss, v, ok)
+		}
+	}
+	// On a grid that no valid mechanism has, the exact check fails: the loss goes too.
+	coarse := plan.Mechanism{Phase: "test", Dim: 402, Delta: 13, LossDelta: 9, ClipDelta: 9, LossBound: 1, ClipNorm: 1}
+	long := make([]float32, 400)
+	long[0], long[1] = 100, 100
+	if v, ok := Contribution(long, 1, 1, coarse); ok || !slices.Equal(v, make([]int32, 402)) {
+		t.Errorf("a gradient over its limit contributes %v", v)
 	}
 }

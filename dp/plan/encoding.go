@@ -9,9 +9,9 @@ import (
 )
 
 // encodingMagic opens every encoded Mechanism; its number is the version.
-const encodingMagic = "dploda mechanism 1\n"
+const encodingMagic = "dploda mechanism 2\n"
 
-const encodingFixed = 1 + 8*8 // the everyone byte and eight 64-bit words
+const encodingFixed = 1 + 11*8 // the everyone byte and eleven 64-bit words
 
 // MarshalBinary returns the canonical encoding: one Mechanism has one encoding
 // and Digest is its hash. Fields follow the magic in the order of the struct,
@@ -35,6 +35,7 @@ func (m Mechanism) appendBinary(b []byte) []byte {
 	for _, word := range []uint64{
 		m.QThreshold, uint64(m.Dim), uint64(m.Delta), uint64(m.SigmaInt),
 		math.Float64bits(m.ClipNorm), uint64(m.Steps), uint64(m.Reserve), math.Float64bits(m.Divisor),
+		uint64(m.LossDelta), math.Float64bits(m.LossBound), uint64(m.ClipDelta),
 	} {
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
@@ -62,6 +63,7 @@ func (m *Mechanism) UnmarshalBinary(b []byte) error {
 	d.QThreshold, d.Dim, d.Delta, d.SigmaInt = word(0), int(word(1)), int64(word(2)), int64(word(3))
 	d.ClipNorm, d.Steps, d.Reserve = math.Float64frombits(word(4)), int(word(5)), int(word(6))
 	d.Divisor = math.Float64frombits(word(7))
+	d.LossDelta, d.LossBound, d.ClipDelta = int64(word(8)), math.Float64frombits(word(9)), int64(word(10))
 	if err := d.Validate(); err != nil {
 		return err
 	}

@@ -30,15 +30,18 @@ type Mechanism struct {
 	QThreshold uint64
 	// Everyone makes every example take part (sampling rate 1).
 	Everyone bool
-	// Dim is the number of private coordinates. The count coordinate that rides
-	// behind them is extra and stripped before the noise.
+	// Dim is the number of private coordinates: those of the gradient, then the
+	// loss, then the clip indicator, where these two are present. The count
+	// coordinate that rides behind them is extra and stripped before the noise.
 	Dim int
-	// Delta is the bound on the L2 norm of one contribution, in grid units.
+	// Delta is the bound on the L2 norm of one contribution, side coordinates
+	// included, in grid units.
 	Delta int64
 	// SigmaInt is the standard deviation of the noise, in grid units.
 	SigmaInt int64
 	// ClipNorm is C, the L2 norm to which gradients are clipped; the grid unit
-	// is ClipNorm/Delta.
+	// is ClipNorm/GradientDelta. Adaptive clipping begins with it: it is the
+	// unit of the grid alone, and neither Delta nor SigmaInt depends on it.
 	ClipNorm float64
 	// Steps is the number of planned steps, Reserve the number of further
 	// charges that are paid for in advance (redone steps after a crash).
@@ -46,6 +49,14 @@ type Mechanism struct {
 	// Divisor is the public constant q·N of the declared nominal data set size
 	// N: the released mean is the noised sum times MeanScale.
 	Divisor float64
+	// LossDelta is what one example adds to the loss coordinate at most, in grid
+	// units: a loss in [0, LossBound] is mapped to [0, LossDelta]. Both are 0
+	// where there is no such coordinate.
+	LossDelta int64
+	LossBound float64
+	// ClipDelta is what an example whose gradient was scaled down adds to the
+	// clip indicator, in grid units. 0: there is no such coordinate.
+	ClipDelta int64
 }
 
 const (
@@ -59,6 +70,10 @@ const (
 	// MinUnitsPerCoordinate is the least Delta/√Dim: a coarser grid would lose
 	// more than 1/16 of the clipping norm to rounding.
 	MinUnitsPerCoordinate = 8
+	// SideShare is LossDelta and ClipDelta over GradientDelta as New chooses
+	// them: each side coordinate lengthens Delta, and with it the noise, by
+	// SideShare²/2 = 0.1 %.
+	SideShare = 0.045
 
 	maxWord    = math.MaxInt32
 	maxCharges = 1 << 31
@@ -91,13 +106,61 @@ func (m Mechanism) NoiseMultiplier() float64 {
 // DeltaSq returns Delta², the bound of the exact check Σv² ≤ Δ².
 func (m Mechanism) DeltaSq() uint64 { return uint64(m.Delta) * uint64(m.Delta) }
 
-// GridUnit returns the size of one grid unit, ClipNorm/Delta, in the units of
-// the gradient.
-func (m Mechanism) GridUnit() float64 { return m.ClipNorm / float64(m.Delta) }
+// GradientDim returns the number of coordinates that are the gradient's.
+func (m Mechanism) GradientDim() int {
+	n := m.Dim
+	if m.LossDelta > 0 {
+		n--
+	}
+	if m.ClipDelta > 0 {
+		n--
+	}
+	return n
+}
+
+// GradientDelta returns the bound on the L2 norm of the gradient coordinates of
+// one contribution: the largest integer Δ_g for which
+//
+//	Δ_g² + LossDelta² + ClipDelta² ≤ Delta².
+func (m Mechanism) GradientDelta() int64 {
+	return rootFloor(m.Delta*m.Delta - m.LossDelta*m.LossDelta - m.ClipDelta*m.ClipDelta)
+}
+
+// rootFloor returns ⌊√n⌋ for 0 ≤ n < 2⁶², by integers in the end.
+func rootFloor(n int64) int64 {
+	r := int64(math.Sqrt(float64(n)))
+	for r*r > n {
+		r--
+	}
+	for (r+1)*(r+1) <= n {
+		r++
+	}
+	return r
+}
+
+// LossCoordinate returns the place of the loss coordinate, which is present
+// where LossDelta is not 0.
+func (m Mechanism) LossCoordinate() int { return m.GradientDim() }
+
+// ClipCoordinate returns the place of the clip indicator, which is present where
+// ClipDelta is not 0.
+func (m Mechanism) ClipCoordinate() int { return m.Dim - 1 }
+
+// GridUnit returns the size of one grid unit, ClipNorm/GradientDelta, in the
+// units of the gradient.
+func (m Mechanism) GridUnit() float64 { return m.ClipNorm / float64(m.GradientDelta()) }
 
 // MeanScale returns the factor that turns a noised sum in grid units into the
 // released mean: GridUnit/Divisor.
 func (m Mechanism) MeanScale() float64 { return m.GridUnit() / m.Divisor }
+
+// LossScale returns the factor that turns the noised loss coordinate into the
+// released mean loss: LossBound/(LossDelta·Divisor).
+func (m Mechanism) LossScale() float64 { return m.LossBound / float64(m.LossDelta) / m.Divisor }
+
+// ClipShareScale returns the factor that turns the noised clip indicator into
+// the released share of clipped gradients: 1/(ClipDelta·Divisor).
+func (m Mechanism) ClipShareScale() float64 { return 1 / float64(m.ClipDelta) / m.Divisor }
 
 // NoiseStd returns the standard deviation of the noise in the released mean,
 // SigmaInt·MeanScale, per coordinate.
@@ -138,9 +201,9 @@ func (m Mechanism) Validate() error {
 	if err := m.validateFields(); err != nil {
 		return fmt.Errorf("mechanism of phase %q: %w", m.Phase, err)
 	}
-	if m.Delta*m.Delta < MinUnitsPerCoordinate*MinUnitsPerCoordinate*int64(m.Dim) {
+	if dim, delta := m.GradientDim(), m.GradientDelta(); delta*delta < MinUnitsPerCoordinate*MinUnitsPerCoordinate*int64(dim) {
 		return fmt.Errorf("mechanism of phase %q: the grid is too coarse: Delta is %d, %d coordinates need at least %d·√%d; use a smaller batch or a smaller noise multiplier",
-			m.Phase, m.Delta, m.Dim, MinUnitsPerCoordinate, m.Dim)
+			m.Phase, delta, dim, MinUnitsPerCoordinate, dim)
 	}
 	// Neither product overflows an int64: BatchBound ≤ 2⁴⁰ only meets a Delta
 	// that the division has found small enough.
@@ -175,6 +238,33 @@ func (m Mechanism) validateFields() error {
 		return fmt.Errorf("field Reserve is %d, it must lie in [0, %d]", m.Reserve, maxCharges)
 	case !(m.Divisor > 0) || m.Divisor/m.SampleRate() > maxNominal:
 		return fmt.Errorf("field Divisor is %v, it must be positive and stand for at most %d examples", m.Divisor, int64(maxNominal))
+	}
+	return m.validateSide()
+}
+
+// validateSide checks the side coordinates against a Delta that is in range.
+func (m Mechanism) validateSide() error {
+	for _, side := range []struct {
+		name  string
+		delta int64
+	}{{"LossDelta", m.LossDelta}, {"ClipDelta", m.ClipDelta}} {
+		switch {
+		case side.delta < 0 || side.delta >= m.Delta:
+			return fmt.Errorf("field %s is %d, it must lie in [0, Delta)", side.name, side.delta)
+		case side.delta > 0 && side.delta < MinUnitsPerCoordinate:
+			return fmt.Errorf("the grid is too coarse: field %s is %d, it must be 0 or at least %d; use a smaller batch or a smaller noise multiplier",
+				side.name, side.delta, MinUnitsPerCoordinate)
+		}
+	}
+	switch {
+	case m.LossDelta*m.LossDelta+m.ClipDelta*m.ClipDelta >= m.Delta*m.Delta:
+		return fmt.Errorf("fields LossDelta %d and ClipDelta %d leave nothing of Delta %d for the gradient", m.LossDelta, m.ClipDelta, m.Delta)
+	case m.GradientDim() < 1:
+		return fmt.Errorf("field Dim is %d, which leaves no coordinate for the gradient", m.Dim)
+	case m.LossDelta == 0 && math.Float64bits(m.LossBound) != 0: // nor a negative zero: one mechanism has one encoding
+		return fmt.Errorf("field LossBound is %v, it must be 0 where there is no loss coordinate", m.LossBound)
+	case m.LossDelta > 0 && !(m.LossBound >= minClip && m.LossBound <= maxClip):
+		return fmt.Errorf("field LossBound is %v, it must lie in [%g, %g]", m.LossBound, minClip, maxClip)
 	}
 	return nil
 }

@@ -12,8 +12,10 @@ type Spec struct {
 	Nominal         int     // N, the declared public data set size
 	NoiseMultiplier float64 // z: the noise's standard deviation is at least z·Δ
 	ClipNorm        float64 // C, in the units of the gradient
-	Dim             int     // private coordinates
+	Dim             int     // coordinates of the gradient; New adds the side coordinates
 	Steps, Reserve  int     // planned steps, and further charges paid in advance
+	LossBound       float64 // L, the largest loss that the loss coordinate tells; 0: no such coordinate
+	ClipShare       bool    // with a clip indicator
 }
 
 // New returns the Mechanism of s with the finest grid that 32-bit words allow.
@@ -44,10 +46,35 @@ func New(s Spec) (Mechanism, error) {
 		}
 	}
 	m.Delta, m.SigmaInt = finestGrid(m.BatchBound(), s.NoiseMultiplier)
+	m.addSide(s)
 	if err := m.Validate(); err != nil {
 		return Mechanism{}, err
 	}
 	return m, nil
+}
+
+// addSide gives each side coordinate of s SideShare of what is left of Delta for
+// the gradient.
+func (m *Mechanism) addSide(s Spec) {
+	n := 0.0
+	if s.LossBound != 0 {
+		n++
+	}
+	if s.ClipShare {
+		n++
+	}
+	// Δ² = Δ_g² (1 + n·SideShare²). One unit at least, so that a coordinate
+	// that the grid is too coarse for is refused and not forgotten.
+	side := int64(math.Round(float64(m.Delta) * SideShare / math.Sqrt(1+float64(n*SideShare*SideShare))))
+	side = max(1, side)
+	if s.LossBound != 0 {
+		m.LossDelta, m.LossBound = side, s.LossBound
+		m.Dim++
+	}
+	if s.ClipShare {
+		m.ClipDelta = side
+		m.Dim++
+	}
 }
 
 // DefaultReserve returns the charges set aside for redone steps: half a per

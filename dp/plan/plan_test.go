@@ -37,6 +37,10 @@ func specs() *rapid.Generator[Spec] {
 			Dim:             rapid.IntRange(1, 100_000).Draw(t, "dim"),
 			Steps:           rapid.IntRange(1, 1<<31).Draw(t, "steps"),
 		}
+		if rapid.Bool().Draw(t, "loss") {
+			s.LossBound = math.Exp(rapid.Float64Range(-13, 13).Draw(t, "log L"))
+		}
+		s.ClipShare = rapid.Bool().Draw(t, "clip share")
 		if rapid.IntRange(0, 9).Draw(t, "everyone") == 0 {
 			s.SampleRate = 1
 		}
@@ -83,10 +87,73 @@ func TestNewIsConservative(t *testing.T) {
 		if finer.Validate() == nil {
 			rt.Fatalf("Delta %d would fit too", finer.Delta)
 		}
+		checkSide(rt, s, m)
 		if needed := new(big.Rat).SetFloat64(s.NoiseMultiplier); new(big.Rat).SetFrac64(m.SigmaInt-1, m.Delta).Cmp(needed) >= 0 {
 			rt.Fatalf("SigmaInt %d is larger than needed", m.SigmaInt)
 		}
 	})
+}
+
+// checkSide holds the side coordinates against integers of any size: present as
+// asked for, within Delta with the gradient, and at the price that is stated.
+func checkSide(t *rapid.T, s Spec, m Mechanism) {
+	n := 0
+	for _, c := range []struct {
+		asked bool
+		delta int64
+	}{{s.LossBound != 0, m.LossDelta}, {s.ClipShare, m.ClipDelta}} {
+		if c.asked != (c.delta != 0) {
+			t.Fatalf("%+v has side coordinates of %d and %d", s, m.LossDelta, m.ClipDelta)
+		}
+		if c.asked {
+			n++
+			if share := float64(c.delta) / float64(m.GradientDelta()); math.Abs(share-SideShare) > 1/float64(m.GradientDelta()) {
+				t.Fatalf("a side coordinate of %d is %v of %d", c.delta, share, m.GradientDelta())
+			}
+		}
+	}
+	if m.Dim != s.Dim+n || m.GradientDim() != s.Dim || m.LossBound != s.LossBound {
+		t.Fatalf("%+v becomes %+v", s, m)
+	}
+	if n == 0 && m.GradientDelta() != m.Delta {
+		t.Fatalf("without side coordinates the gradient has %d of %d", m.GradientDelta(), m.Delta)
+	}
+	square := func(v int64) *big.Int { return new(big.Int).Mul(big.NewInt(v), big.NewInt(v)) }
+	length := func(gradient int64) *big.Int {
+		sum := new(big.Int).Add(square(gradient), square(m.LossDelta))
+		return sum.Add(sum, square(m.ClipDelta))
+	}
+	if length(m.GradientDelta()).Cmp(square(m.Delta)) > 0 || length(m.GradientDelta()+1).Cmp(square(m.Delta)) <= 0 {
+		t.Fatalf("GradientDelta %d is not the largest beside %d and %d within %d", m.GradientDelta(), m.LossDelta, m.ClipDelta, m.Delta)
+	}
+}
+
+// Each side coordinate costs 0.1 % of noise on the gradient.
+func TestSideCoordinatesCostLittle(t *testing.T) {
+	bare := mustNew(t, example())
+	s := example()
+	for n, want := range map[int]float64{1: 1.00103, 2: 1.00206} {
+		s.LossBound, s.ClipShare = 1, n == 2
+		m := mustNew(t, s)
+		if m.NoiseMultiplier() < 1.1 || m.NoiseMultiplier() > 1.1*(1+1e-6) {
+			t.Errorf("%d: the noise multiplier became %v", n, m.NoiseMultiplier())
+		}
+		if more := m.NoiseStd() / bare.NoiseStd(); more > want || more < 1+float64(n)*0.00099 {
+			t.Errorf("%d side coordinates make the noise %.5f times as large, want at most %v", n, more, want)
+		}
+		// As large as the loss's own grid says.
+		if got, want := m.LossScale()*float64(m.SigmaInt), 1.1*1.0010/SideShare/512; math.Abs(got/want-1) > 2e-3 {
+			t.Errorf("the released loss has noise %v, want %v", got, want)
+		}
+	}
+}
+
+func TestRootFloor(t *testing.T) {
+	for _, n := range []int64{0, 1, 2, 3, 4, 1<<53 - 1, 1 << 53, 1<<53 + 1, math.MaxInt32 * math.MaxInt32, math.MaxInt32*math.MaxInt32 - 1, math.MaxInt32*math.MaxInt32 + 1} {
+		if got, want := rootFloor(n), new(big.Int).Sqrt(big.NewInt(n)); want.Cmp(big.NewInt(got)) != 0 {
+			t.Errorf("⌊√%d⌋ is %d, want %v", n, got, want)
+		}
+	}
 }
 
 // 0.1 is a little more than a tenth as a float64: ten times that is above 1.
@@ -205,6 +272,18 @@ func TestValidateRefuses(t *testing.T) {
 		{"divisor NaN", func(m *Mechanism) { m.Divisor = math.NaN() }, "Divisor is NaN"},
 		{"divisor infinite", func(m *Mechanism) { m.Divisor = math.Inf(1) }, "Divisor is +Inf"},
 		{"divisor of a larger data set", func(m *Mechanism) { m.Divisor *= 2 }, "do not fit 32-bit"},
+		{"loss negative", func(m *Mechanism) { m.LossDelta = -9 }, "LossDelta is -9"},
+		{"loss all of Delta", func(m *Mechanism) { m.LossDelta = m.Delta }, "LossDelta is"},
+		{"clip negative", func(m *Mechanism) { m.ClipDelta = math.MinInt64 }, "ClipDelta is -"},
+		{"clip huge", func(m *Mechanism) { m.ClipDelta = math.MaxInt64 }, "ClipDelta is 9"},
+		{"clip coarse", func(m *Mechanism) { m.ClipDelta = 7 }, "too coarse"},
+		{"nothing for the gradient", func(m *Mechanism) { m.LossDelta, m.ClipDelta, m.LossBound = m.Delta*3/4, m.Delta*3/4, 1 }, "leave nothing"},
+		{"too little for the gradient", func(m *Mechanism) { m.ClipDelta = m.Delta - 1 }, "too coarse"},
+		{"no coordinate for the gradient", func(m *Mechanism) { m.Dim, m.ClipDelta = 1, 100 }, "no coordinate"},
+		{"a bound without a loss", func(m *Mechanism) { m.LossBound = 1 }, "no loss coordinate"},
+		{"a negative zero for a bound", func(m *Mechanism) { m.LossBound = math.Copysign(0, -1) }, "no loss coordinate"},
+		{"a loss without a bound", func(m *Mechanism) { m.LossDelta = 100 }, "LossBound is 0"},
+		{"bound NaN", func(m *Mechanism) { m.LossDelta, m.LossBound = 100, math.NaN() }, "LossBound is NaN"},
 		{"coarse grid", func(m *Mechanism) { m.Delta, m.SigmaInt = 4800, 5280 }, "too coarse"},
 	} {
 		m := good
@@ -236,6 +315,9 @@ func TestNewRefuses(t *testing.T) {
 		{"no examples", func(s *Spec) { s.Nominal = 0 }, "nominal data set size is 0"},
 		{"no noise", func(s *Spec) { s.NoiseMultiplier = 0 }, "noise multiplier is 0"},
 		{"noise NaN", func(s *Spec) { s.NoiseMultiplier = math.NaN() }, "noise multiplier is NaN"},
+		{"loss bound NaN", func(s *Spec) { s.LossBound = math.NaN() }, "LossBound is NaN"},
+		{"loss bound negative", func(s *Spec) { s.LossBound = -1 }, "LossBound is -1"},
+		{"a grid too coarse for the loss", func(s *Spec) { s.Dim, s.LossBound, s.SampleRate, s.Nominal = 1, 1, 1, 1<<24 }, "too coarse"},
 		{"a batch that no word holds", func(s *Spec) { s.SampleRate, s.Nominal = 1, 1<<35 }, "too coarse"},
 	} {
 		s := example()
@@ -281,8 +363,8 @@ func TestEncodingRoundTripsAndIsCanonical(t *testing.T) {
 // changes: ledgers of earlier versions must stay readable.
 func TestDigest(t *testing.T) {
 	m := Mechanism{Phase: "finetune", QThreshold: 1 << 56, Dim: 3, Delta: 1000, SigmaInt: 1100,
-		ClipNorm: 0.5, Steps: 10, Reserve: 3, Divisor: 4}
-	if got := fmt.Sprintf("%x", m.Digest()); got != "212db528d7a2ab01ccd79f03a830ec91d10fc07047587e4d354a02dd4d55546c" {
+		ClipNorm: 0.5, Steps: 10, Reserve: 3, Divisor: 4, LossDelta: 45, LossBound: 1.5, ClipDelta: 44}
+	if got := fmt.Sprintf("%x", m.Digest()); got != "cf0ffb3cd92d449bceb81b09728bbe30debbdbba09a16df0ada2ca12353b4f40" {
 		t.Errorf("the digest of a fixed mechanism became %s", got)
 	}
 	seen := map[[32]byte]string{m.Digest(): "unchanged"}
@@ -297,6 +379,9 @@ func TestDigest(t *testing.T) {
 		"Steps":      func(m *Mechanism) { m.Steps++ },
 		"Reserve":    func(m *Mechanism) { m.Reserve++ },
 		"Divisor":    func(m *Mechanism) { m.Divisor = 5 },
+		"LossDelta":  func(m *Mechanism) { m.LossDelta++ },
+		"LossBound":  func(m *Mechanism) { m.LossBound = 1 },
+		"ClipDelta":  func(m *Mechanism) { m.ClipDelta++ },
 	} {
 		c := m
 		change(&c)

@@ -153,11 +153,11 @@ func gradientCases() []kernelCase {
 			return func() { must(s.SquaredNorms(dst)) }
 		})),
 		row("clip and accumulate", g+8*gradientCoordinates, stream(func(s device.Stream) func() {
-			sum, scale := make([]int32, gradientCoordinates), make([]float64, kernel.Lanes)
+			sum, scale, kept := make([]int32, gradientCoordinates), make([]float64, kernel.Lanes), make([]bool, kernel.Lanes)
 			for i := range scale {
 				scale[i] = 1e3
 			}
-			return func() { must(s.Accumulate(kernel.Lanes, scale, 1<<62, sum)) }
+			return func() { must(s.Accumulate(kernel.Lanes, scale, 1<<62, sum, kept)) }
 		})),
 		row("sum lanes", g+8*gradientCoordinates, func() (func(), error) {
 			dst, lanes := make([]float32, gradientCoordinates), lanesOf(kernel.Lanes*gradientCoordinates, 1)

@@ -154,8 +154,8 @@ func (s *recordedStream) SquaredNorms(dst []float64) error {
 	return s.time(norms, func() error { return s.Stream.SquaredNorms(dst) })
 }
 
-func (s *recordedStream) Accumulate(n int, scale []float64, limitSq uint64, sum []int32) error {
-	return s.time(summing, func() error { return s.Stream.Accumulate(n, scale, limitSq, sum) })
+func (s *recordedStream) Accumulate(n int, scale []float64, limitSq uint64, sum []int32, kept []bool) error {
+	return s.time(summing, func() error { return s.Stream.Accumulate(n, scale, limitSq, sum, kept) })
 }
 
 // flops sums over all Runs so far what every lane computed: by the direct

@@ -92,6 +92,19 @@ type Finetune struct {
 	EMA               float64   `yaml:"ema"`        // decay of the average that samples; 0: none
 	TimeRange         []float64 `yaml:"time_range"` // part [lo, hi] of the diffusion time that is trained
 	LabelDrop         float64   `yaml:"label_drop"` // share of draws without a label
+
+	// TrainingCurve releases a noisy mean loss and share of clipped gradients
+	// with every step, at 0.1 % more noise each.
+	TrainingCurve bool         `yaml:"training_curve"`
+	LossBound     float64      `yaml:"loss_bound"` // larger losses count as this much in the curve
+	AdaptiveClip  AdaptiveClip `yaml:"adaptive_clip"`
+}
+
+// AdaptiveClip moves the clipping norm, which begins at Clip, to a quantile of
+// the gradients' norms (Andrew, Thakkar, McMahan, Ramaswamy 2021).
+type AdaptiveClip struct {
+	Quantile     float64 `yaml:"quantile"`      // share of gradients to leave unclipped; 0: Clip stays
+	LearningRate float64 `yaml:"learning_rate"` // of the norm's logarithm
 }
 
 // Sample configures the synthetic images.
@@ -139,6 +152,7 @@ func defaultRun() RunSpec {
 			Batch: 512, Steps: 200, Copies: 1, Clip: 1e-3, Optimizer: "adam",
 			LearningRate: 0.03, FinalLearningRate: 0.003, Beta1: 0.9, Beta2: 0.99, EMA: 0.98,
 			TimeRange: []float64{0, 1}, LabelDrop: 0.1,
+			TrainingCurve: true, LossBound: 1, AdaptiveClip: AdaptiveClip{LearningRate: 0.2},
 		},
 		Sample:          Sample{Images: 3000, Sampler: "dpm++", Steps: 12},
 		Evaluate:        Evaluate{Epochs: 12, Batch: 64, LearningRate: 1e-3, Augment: true},
@@ -284,6 +298,10 @@ func (f Finetune) check(c *checker, size int) {
 	c.require("finetune.time_range", len(r) == 2 && r[0] >= 0 && r[0] < r[1] && r[1] <= 1,
 		"must be two numbers from 0 to 1 in ascending order, not %v", r)
 	c.decay("finetune.label_drop", f.LabelDrop)
+	c.require("finetune.loss_bound", f.LossBound >= 1e-6 && f.LossBound <= 1e6, "must lie from 1e-6 to 1e6, not %v", f.LossBound)
+	c.decay("finetune.adaptive_clip.quantile", f.AdaptiveClip.Quantile)
+	c.require("finetune.adaptive_clip.learning_rate", f.AdaptiveClip.LearningRate > 0 && f.AdaptiveClip.LearningRate <= 1,
+		"must be more than 0 and at most 1, not %v", f.AdaptiveClip.LearningRate)
 }
 
 func (s Sample) check(c *checker) {

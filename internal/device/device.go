@@ -134,8 +134,9 @@ type Stream interface {
 	//	v_i = RoundToEven(float64(g_i)·scale[lane])
 	//
 	// A lane with Σv² > limitSq, with a NaN or an Inf, or with scale 0
-	// contributes nothing at all.
-	Accumulate(n int, scale []float64, limitSq uint64, sum []int32) error
+	// contributes nothing at all. kept[lane] is set to whether the lane
+	// contributed, which is as private as the gradient; lanes from n on are not.
+	Accumulate(n int, scale []float64, limitSq uint64, sum []int32, kept []bool) error
 }
 
 // A Profiler is a Stream that can time its ops.

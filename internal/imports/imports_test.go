@@ -60,6 +60,7 @@ var layers = map[string][]string{
 	"pipeline":         {"dp", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
 	"cmd/dploda":       {"pipeline", "internal", "dp/account", "dp/ledger", "checkpoint"},
 	"internal/imports": {},
+	"internal/outlets": {},
 	"tools":            {},
 }
 

@@ -52,6 +52,18 @@ func NewAdam(dim int, c AdamConfig) (*Adam, error) {
 	return &Adam{c: c, m: make([]float32, dim), v: make([]float32, dim), power1: 1, power2: 1}, nil
 }
 
+// SetNoise changes NoiseVariance and NoiseFloor for the following steps. They are
+// no part of the state: who changes them does so again after a restart.
+func (a *Adam) SetNoise(variance, floor float32) error {
+	c := a.c
+	c.NoiseVariance, c.NoiseFloor = variance, floor
+	if err := c.validate(); err != nil {
+		return err
+	}
+	a.c = c
+	return nil
+}
+
 // Step implements Optimizer.
 func (a *Adam) Step(params, grad []float32, lr float32) error {
 	if err := checkLengths(len(a.m), params, grad); err != nil {

@@ -21,14 +21,16 @@ import (
 const (
 	TargetInput = "target"
 	WeightInput = "weight" // of the example's loss: 1, or 0 in an unused lane
+	LossOutput  = "loss"   // of each lane, times its weight
 )
 
 // Gradient computes, for each example of a step (a unit of protection with all
 // its images), the gradient of the denoising loss summed over its copies, clips
-// it and adds it to the sum as integers.
+// it and adds it to the sum as integers, with the side coordinates of the
+// mechanism.
 type Gradient struct {
-	Mechanism   plan.Mechanism
-	Executable  device.Executable // gradient list, device.PerExample
+	Mechanism   plan.Mechanism    // its ClipNorm is the newest parameters'
+	Executable  device.Executable // gradient list with LossOutput, device.PerExample
 	Lanes       int
 	Preparation *diffusion.Preparation
 	Time        [][]float32 // time input of each timestep
@@ -50,8 +52,18 @@ type gradientThread struct {
 	channel  []float32 // a prototype as the network takes it
 	norms    []float64
 	scale    []float64
+	sides    []side
+	kept     []bool
 	sum      []int32
 	count    int32 // of the examples in sum
+}
+
+// side is what an example's side coordinates tell, private until it is summed
+// and noised.
+type side struct {
+	loss    float64 // summed over the copies in their order, then their mean
+	units   int32   // on the grid
+	clipped bool
 }
 
 // Prepare allocates the streams. It must be called once, before the first step.
@@ -59,13 +71,16 @@ func (g *Gradient) Prepare() error {
 	if g.MicroBatch < 1 || g.MicroBatch > g.Lanes {
 		return fmt.Errorf("workers.micro_batch must be 1 to %d on this device, not %d", g.Lanes, g.MicroBatch)
 	}
-	g.weights = make([]float32, g.Mechanism.Dim)
+	g.weights = make([]float32, g.Mechanism.GradientDim())
 	for range max(1, g.Threads) {
 		stream, err := g.Executable.NewStream()
 		if err != nil {
 			return err
 		}
-		t := &gradientThread{stream: stream, norms: make([]float64, g.Lanes), scale: make([]float64, g.Lanes), sum: make([]int32, g.Mechanism.Dim)}
+		t := &gradientThread{
+			stream: stream, norms: make([]float64, g.Lanes), scale: make([]float64, g.Lanes),
+			sides: make([]side, g.Lanes), kept: make([]bool, g.Lanes), sum: make([]int32, g.Mechanism.Dim),
+		}
 		for range g.Lanes {
 			t.examples = append(t.examples, g.Preparation.NewExample())
 		}
@@ -85,10 +100,16 @@ func (g *Gradient) Prepare() error {
 
 // SetParameters implements worker.Task.
 func (g *Gradient) SetParameters(state []byte) error {
-	centers, err := DecodeParameters(state, g.weights)
+	clipNorm, centers, err := DecodeParameters(state, g.weights)
 	if err != nil {
 		return err
 	}
+	now := g.Mechanism
+	now.ClipNorm = clipNorm
+	if err := now.Validate(); err != nil {
+		return err
+	}
+	g.Mechanism = now
 	if g.Centers != nil {
 		if err := g.Centers.UnmarshalBinary(centers); err != nil {
 			return err
@@ -133,6 +154,10 @@ func (g *Gradient) Accumulate(ctx context.Context, _ uint64, key [32]byte, ids [
 			sum[dim] += t.count
 		}
 		clear(t.sum) // nothing un-noised rests
+		clear(t.norms)
+		clear(t.scale)
+		clear(t.sides)
+		clear(t.kept)
 		t.count = 0
 		t.stream.ZeroGradient()
 	}
@@ -156,6 +181,7 @@ func (g *Gradient) consume(ctx context.Context, t *gradientThread, d *draws.Draw
 // group adds the contributions of the examples of one micro-batch to t.sum.
 func (g *Gradient) group(t *gradientThread, d *draws.Draws, ids []uint32) error {
 	t.stream.ZeroGradient()
+	clear(t.sides)
 	for k := range g.Copies {
 		for lane, id := range ids {
 			if err := g.load(t, d, lane, id, k); err != nil {
@@ -165,14 +191,49 @@ func (g *Gradient) group(t *gradientThread, d *draws.Draws, ids []uint32) error 
 		if err := t.stream.Run(); err != nil {
 			return err
 		}
+		if err := t.addLosses(len(ids)); err != nil {
+			return err
+		}
 	}
 	if err := t.stream.SquaredNorms(t.norms); err != nil {
 		return err
 	}
-	for lane := range ids {
-		t.scale[lane] = clip.Factor(t.norms[lane], g.Copies, g.Mechanism)
+	return g.contribute(t, len(ids))
+}
+
+// addLosses adds the losses of the last Run to those of the copies before it.
+func (t *gradientThread) addLosses(n int) error {
+	var loss [1]float32
+	for lane := range n {
+		if err := t.stream.Output(LossOutput, lane, loss[:]); err != nil {
+			return err
+		}
+		t.sides[lane].loss += float64(loss[0])
 	}
-	return t.stream.Accumulate(len(ids), t.scale, g.Mechanism.DeltaSq(), t.sum)
+	return nil
+}
+
+// contribute adds the contributions of the lanes below n to t.sum, as
+// clip.Contribution has them: a lane contributes all of its vector or nothing.
+func (g *Gradient) contribute(t *gradientThread, n int) error {
+	m := g.Mechanism
+	for lane := range n {
+		s, ok := &t.sides[lane], false
+		t.scale[lane], s.clipped = clip.Factor(t.norms[lane], g.Copies, m)
+		if s.units, ok = clip.Loss(s.loss/float64(g.Copies), m); !ok {
+			t.scale[lane] = 0
+		}
+	}
+	delta := uint64(m.GradientDelta())
+	if err := t.stream.Accumulate(n, t.scale, delta*delta, t.sum[:m.GradientDim()], t.kept); err != nil {
+		return err
+	}
+	for lane, kept := range t.kept[:n] {
+		if s := t.sides[lane]; kept {
+			clip.Side(t.sum, s.units, s.clipped, m)
+		}
+	}
+	return nil
 }
 
 // load puts copy k of an example into a lane.

@@ -2,7 +2,9 @@ package task
 
 import (
 	"context"
+	"encoding"
 	"errors"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -25,11 +27,13 @@ const (
 	testExamples = 24
 	testClasses  = 3
 	testCopies   = 2
+
+	testLossBound = 0.65
 )
 
 // network is what all tests of the gradient share: a compiled tiny U-Net with
-// adapters that have left their start, and a mechanism that clips about half of
-// the examples.
+// adapters that have left their start, and a mechanism with side coordinates that
+// clips about half of the examples and cuts some of their losses.
 type network struct {
 	exe         device.Executable
 	lanes       int
@@ -63,7 +67,9 @@ var tiny = sync.OnceValues(func() (*network, error) {
 	}
 	target := b.Input(TargetInput, b.Shape(net.Prediction))
 	weight := b.Input(WeightInput, device.Shape{C: 1, H: 1, W: 1})
-	list, err := b.Gradient(b.MSE(net.Prediction, target, weight), device.PerExample)
+	loss := b.MSE(net.Prediction, target, weight)
+	b.Output(LossOutput, loss)
+	list, err := b.Gradient(loss, device.PerExample)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +96,8 @@ var tiny = sync.OnceValues(func() (*network, error) {
 		Times: diffusion.Range{From: 20, To: 90}, Mix: diffusion.Mix{None: 0.1, Both: 0.9}, NoLabel: testClasses, PrototypeChannels: 1,
 	}
 	n.mechanism, err = plan.New(plan.Spec{
-		Phase: "finetune", SampleRate: 0.25, Nominal: testExamples, NoiseMultiplier: 1, ClipNorm: 0.2, Dim: len(n.weights), Steps: 3,
+		Phase: "finetune", SampleRate: 0.25, Nominal: testExamples, NoiseMultiplier: 1, ClipNorm: 0.1, Dim: len(n.weights), Steps: 3,
+		LossBound: testLossBound, ClipShare: true,
 	})
 	return n, err
 })
@@ -141,7 +148,7 @@ func newGradient(t *testing.T, threads, microBatch int) (*Gradient, *network) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.SetParameters(EncodeParameters(centers, n.weights)); err != nil {
+	if err := g.SetParameters(EncodeParameters(n.mechanism.ClipNorm, centers, n.weights)); err != nil {
 		t.Fatal(err)
 	}
 	return g, n
@@ -169,36 +176,41 @@ func allIDs() []uint32 {
 func TestSumIsThatOfSingleExamples(t *testing.T) {
 	g, n := newGradient(t, 1, n16(t))
 	want := make([]int32, n.mechanism.Dim+1)
-	clipped, free := 0, 0
+	clipped, free, cut := 0, 0, 0
 	stream, err := n.exe.NewStream()
 	if err != nil {
 		t.Fatal(err)
 	}
 	d, e, centers := draws.New(draws.Key(planKey)), n.preparation.NewExample(), testCenters()
-	channel, gradient := make([]float32, 64), make([]float32, n.mechanism.Dim)
+	channel, gradient := make([]float32, 64), make([]float32, n.mechanism.GradientDim())
 	for _, id := range allIDs() {
 		image, label := n.data.Image(int(id)), n.data.Label(int(id))
 		prototype.Channel(channel, centers.Center(label, centers.Nearest(prototype.Pool(image, 1, 8, 8, 8), label)))
 		stream.ZeroGradient()
+		loss, one := 0.0, make([]float32, 1)
 		for k := range testCopies {
 			if err := n.preparation.Prepare(e, d, uint64(id), k, image, label, channel); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(LoadExample(stream, 0, e, n.times), stream.SetInput(WeightInput, 0, []float32{1}), stream.Run()); err != nil {
+			if err := errors.Join(LoadExample(stream, 0, e, n.times), stream.SetInput(WeightInput, 0, []float32{1}), stream.Run(), stream.Output(LossOutput, 0, one)); err != nil {
 				t.Fatal(err)
 			}
+			loss += float64(one[0]) / testCopies // exact: two copies
 		}
 		if err := stream.Gradient(0, gradient); err != nil {
 			t.Fatal(err)
 		}
-		v, ok := clip.Contribution(gradient, testCopies, n.mechanism)
+		v, ok := clip.Contribution(gradient, testCopies, loss, n.mechanism)
 		if !ok {
 			t.Fatal("a contribution of the reference failed its own check")
 		}
-		if clip.Factor(clip.SquaredNorm(gradient), testCopies, n.mechanism) < clip.Factor(0, testCopies, n.mechanism) {
+		if v[n.mechanism.ClipCoordinate()] != 0 {
 			clipped++
 		} else {
 			free++
+		}
+		if loss > testLossBound {
+			cut++
 		}
 		for i, x := range v {
 			want[i] += x
@@ -207,6 +219,9 @@ func TestSumIsThatOfSingleExamples(t *testing.T) {
 	}
 	if clipped == 0 || free == 0 {
 		t.Errorf("%d examples are clipped and %d are not: the test should see both", clipped, free)
+	}
+	if cut == 0 || cut == testExamples {
+		t.Errorf("the losses of %d of %d examples are cut: the test should see both", cut, testExamples)
 	}
 	got := make([]int32, n.mechanism.Dim+1)
 	accumulate(t, g, allIDs(), got)
@@ -283,10 +298,14 @@ func TestSumDependsOnTheExamplesAlone(t *testing.T) {
 func clean(t *testing.T, g *Gradient, sum []int32) {
 	t.Helper()
 	zero := func(v int32) bool { return v == 0 }
-	lane := make([]float32, g.Mechanism.Dim)
+	lane := make([]float32, g.Mechanism.GradientDim())
 	for i, thread := range g.threads {
 		if slices.ContainsFunc(thread.sum, func(v int32) bool { return !zero(v) }) {
 			t.Errorf("thread %d keeps its un-noised sum", i)
+		}
+		if slices.ContainsFunc(thread.sides, func(s side) bool { return s != side{} }) || slices.Contains(thread.kept, true) ||
+			slices.ContainsFunc(thread.norms, func(v float64) bool { return v != 0 }) || slices.ContainsFunc(thread.scale, func(v float64) bool { return v != 0 }) {
+			t.Errorf("thread %d keeps what it knows of single examples", i)
 		}
 		for l := range g.Lanes {
 			if err := thread.stream.Gradient(l, lane); err != nil {
@@ -377,6 +396,126 @@ func TestGradientRefusesAnotherShape(t *testing.T) {
 		wrong := &Gradient{Mechanism: n.mechanism, Executable: n.exe, Lanes: g.Lanes, Preparation: n.preparation, MicroBatch: microBatch}
 		if err := wrong.Prepare(); err == nil || !strings.Contains(err.Error(), "workers.micro_batch") {
 			t.Errorf("micro-batch %d: error %v should name the key", microBatch, err)
+		}
+	}
+}
+
+// doctored is an executable whose streams misreport one lane.
+type doctored struct {
+	device.Executable
+	lane int
+	loss float32 // of the lane, if not 0
+	norm float64 // squared, of the lane, if not 0
+}
+
+func (d *doctored) NewStream() (device.Stream, error) {
+	s, err := d.Executable.NewStream()
+	return &doctoredStream{s, d}, err
+}
+
+type doctoredStream struct {
+	device.Stream
+	d *doctored
+}
+
+func (s *doctoredStream) Output(name string, lane int, dst []float32) error {
+	err := s.Stream.Output(name, lane, dst)
+	if name == LossOutput && lane == s.d.lane && s.d.loss != 0 {
+		dst[0] = s.d.loss
+	}
+	return err
+}
+
+func (s *doctoredStream) SquaredNorms(dst []float64) error {
+	err := s.Stream.SquaredNorms(dst)
+	if s.d.norm != 0 {
+		dst[s.d.lane] = s.d.norm
+	}
+	return err
+}
+
+// An example whose gradient fails the check, or whose loss is no number, adds
+// nothing: neither to the gradient nor to the loss, nor to the clip indicator. Only
+// the count tells that it was there. Tried by calling clip.Side for every lane, and
+// by not asking clip.Loss whether the loss is one: both fail.
+func TestAFailedExampleAddsNothing(t *testing.T) {
+	n, err := tiny()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bad = 5
+	ids := allIDs()[:n.lanes]
+	ids[bad], ids[n.lanes-1] = ids[n.lanes-1], ids[bad] // clipped: unscaled it is too long
+	rest := slices.Delete(slices.Clone(ids), bad, bad+1)
+	honest, _ := newGradient(t, 1, n.lanes)
+	want, all := make([]int32, n.mechanism.Dim+1), make([]int32, n.mechanism.Dim+1)
+	accumulate(t, honest, rest, want)
+	accumulate(t, honest, ids, all)
+	want[n.mechanism.Dim]++
+	for i := n.mechanism.LossCoordinate(); i < n.mechanism.Dim; i++ {
+		if all[i] == want[i] {
+			t.Errorf("the example adds nothing to coordinate %d: the test sees nothing", i)
+		}
+	}
+	for name, d := range map[string]*doctored{
+		"norm check":    {norm: 1e-30}, // so that it is not scaled
+		"norm NaN":      {norm: math.NaN()},
+		"loss NaN":      {loss: float32(math.NaN())},
+		"loss infinite": {loss: float32(math.Inf(-1))},
+	} {
+		g, _ := newGradient(t, 1, n.lanes)
+		d.Executable, d.lane = g.Executable, bad
+		g.Executable, g.threads = d, nil
+		if err := g.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.SetParameters(EncodeParameters(n.mechanism.ClipNorm, mustMarshal(t, testCenters()), n.weights)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]int32, n.mechanism.Dim+1)
+		accumulate(t, g, ids, got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the sum is not that of the other examples: side coordinates %v, want %v",
+				name, got[n.mechanism.LossCoordinate():], want[n.mechanism.LossCoordinate():])
+		}
+	}
+}
+
+func mustMarshal(t *testing.T, m encoding.BinaryMarshaler) []byte {
+	t.Helper()
+	b, err := m.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A step is clipped at the norm that was published with its parameters, and a norm
+// that no mechanism may have is refused.
+func TestClipsAtThePublishedNorm(t *testing.T) {
+	g, n := newGradient(t, 1, n16(t))
+	centers := mustMarshal(t, testCenters())
+	share := func(norm float64) (clipped float64, sum []int32) {
+		t.Helper()
+		if err := g.SetParameters(EncodeParameters(norm, centers, n.weights)); err != nil {
+			t.Fatal(err)
+		}
+		sum = make([]int32, n.mechanism.Dim+1)
+		accumulate(t, g, allIDs(), sum)
+		return float64(sum[n.mechanism.ClipCoordinate()]) / float64(n.mechanism.ClipDelta) / testExamples, sum
+	}
+	few, _ := share(1e6)
+	some, first := share(n.mechanism.ClipNorm)
+	all, _ := share(1e-6)
+	if few != 0 || some <= 0 || some >= 1 || all != 1 {
+		t.Errorf("%v, %v and %v of the examples are clipped at ever smaller norms", few, some, all)
+	}
+	if _, again := share(n.mechanism.ClipNorm); !slices.Equal(again, first) {
+		t.Error("a norm leaves something behind")
+	}
+	for _, norm := range []float64{0, -1, math.NaN(), math.Inf(1)} {
+		if err := g.SetParameters(EncodeParameters(norm, centers, n.weights)); err == nil {
+			t.Errorf("a clipping norm of %v is accepted", norm)
 		}
 	}
 }

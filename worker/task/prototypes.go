@@ -50,7 +50,7 @@ func (p *Prototypes) Accumulate(ctx context.Context, _ uint64, _ [32]byte, ids [
 		}
 		part := p.Mechanism
 		part.Dim = len(values)
-		v, ok := clip.Contribution(values, len(images), part)
+		v, ok := clip.Contribution(values, len(images), 0, part)
 		for _, s := range touched {
 			for j := s.from; ok && j < s.to; j++ {
 				sum[j] += v[0]

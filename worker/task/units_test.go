@@ -124,12 +124,14 @@ func TestSumOfUnitsIsThatOfSingleUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, e, centers := draws.New(draws.Key(planKey)), n.preparation.NewExample(), testCenters()
-	channel, gradient := make([]float32, 64), make([]float32, n.mechanism.Dim)
+	channel, gradient := make([]float32, 64), make([]float32, n.mechanism.GradientDim())
+	var loss [1]float32
 	want := make([]int32, n.mechanism.Dim+1)
 	for _, id := range groupIDs() {
 		images := testGroups.Images(int(id))
 		order := wholeOrder(d, id, len(images))
 		stream.ZeroGradient()
+		losses := 0.0
 		for k := range copies {
 			i := int(images[order[k%len(images)]])
 			image, label := n.data.Image(i), n.data.Label(i)
@@ -137,14 +139,15 @@ func TestSumOfUnitsIsThatOfSingleUnits(t *testing.T) {
 			if err := n.preparation.Prepare(e, d, uint64(id), k, image, label, channel); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(LoadExample(stream, 0, e, n.times), stream.SetInput(WeightInput, 0, []float32{1}), stream.Run()); err != nil {
+			if err := errors.Join(LoadExample(stream, 0, e, n.times), stream.SetInput(WeightInput, 0, []float32{1}), stream.Run(), stream.Output(LossOutput, 0, loss[:])); err != nil {
 				t.Fatal(err)
 			}
+			losses += float64(loss[0])
 		}
 		if err := stream.Gradient(0, gradient); err != nil {
 			t.Fatal(err)
 		}
-		v, ok := clip.Contribution(gradient, copies, n.mechanism)
+		v, ok := clip.Contribution(gradient, copies, losses/copies, n.mechanism)
 		if !ok {
 			t.Fatal("a contribution of the reference failed its own check")
 		}
@@ -191,7 +194,9 @@ func TestAUnitsGradientIsTheMeanOfItsImages(t *testing.T) {
 	g.Copies = copies
 	d, e, centers := draws.New(draws.Key(planKey)), n.preparation.NewExample(), testCenters()
 	mean := func(imageOf func(k int) uint32) []int32 {
-		channel, one, sum := make([]float32, 64), make([]float32, n.mechanism.Dim), make([]float32, n.mechanism.Dim)
+		channel, one, sum := make([]float32, 64), make([]float32, n.mechanism.GradientDim()), make([]float32, n.mechanism.GradientDim())
+		var loss [1]float32
+		losses := 0.0
 		for k := range copies {
 			stream, err := n.exe.NewStream()
 			if err != nil {
@@ -203,14 +208,15 @@ func TestAUnitsGradientIsTheMeanOfItsImages(t *testing.T) {
 			if err := n.preparation.Prepare(e, d, id, k, image, label, channel); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(LoadExample(stream, 0, e, n.times), stream.SetInput(WeightInput, 0, []float32{1}), stream.Run(), stream.Gradient(0, one)); err != nil {
+			if err := errors.Join(LoadExample(stream, 0, e, n.times), stream.SetInput(WeightInput, 0, []float32{1}), stream.Run(), stream.Gradient(0, one), stream.Output(LossOutput, 0, loss[:])); err != nil {
 				t.Fatal(err)
 			}
+			losses += float64(loss[0])
 			for j, x := range one {
 				sum[j] += x
 			}
 		}
-		v, _ := clip.Contribution(sum, copies, n.mechanism)
+		v, _ := clip.Contribution(sum, copies, losses/copies, n.mechanism)
 		return v
 	}
 	order := wholeOrder(d, id, len(unit))
@@ -423,7 +429,7 @@ func TestPrototypesOfSingleImagesTakeOneBlock(t *testing.T) {
 		pooled := prototype.Pool(image, 1, 8, 8, 8)
 		block := p.Mechanism
 		block.Dim = 65
-		v, ok := clip.Contribution(append(pooled, float32(p.Centers.Spec.CountWeight())), 1, block)
+		v, ok := clip.Contribution(append(pooled, float32(p.Centers.Spec.CountWeight())), 1, 0, block)
 		if !ok {
 			t.Fatal("a contribution of the reference failed its own check")
 		}

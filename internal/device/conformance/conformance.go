@@ -333,7 +333,13 @@ func (f *fixture) integers(t *testing.T, s device.Stream, lane int) []int32 {
 	scale := make([]float64, f.dev.Lanes())
 	scale[lane] = gridScale
 	sum := make([]int32, f.list.Trainable())
-	must(t, s.Accumulate(f.dev.Lanes(), scale, math.MaxUint64, sum))
+	kept := make([]bool, f.dev.Lanes())
+	must(t, s.Accumulate(f.dev.Lanes(), scale, math.MaxUint64, sum, kept))
+	for l, k := range kept {
+		if k && l != lane {
+			t.Fatalf("lane %d of scale 0 is said to contribute", l)
+		}
+	}
 	return sum
 }
 
@@ -437,7 +443,19 @@ func (f *fixture) accumulated(t *testing.T, s device.Stream) {
 				want[i] += v
 			}
 		}
-		must(t, s.Accumulate(used, scale[:used], lim, got))
+		kept := make([]bool, n)
+		for lane := range kept {
+			kept[lane] = lane%2 == 0 // as an earlier call left it
+		}
+		must(t, s.Accumulate(used, scale[:used], lim, got, kept))
+		for lane, k := range kept {
+			if want := squares[lane] <= lim; lane < used && k != want {
+				t.Fatalf("lane %d is said to contribute: %v, want %v", lane, k, want)
+			}
+			if lane >= used && k != (lane%2 == 0) {
+				t.Fatalf("lane %d was not asked for and got an answer", lane)
+			}
+		}
 		for i := range want {
 			if got[i] != want[i] {
 				t.Fatalf("sum of integers at %d: %d, want %d", i, got[i], want[i])

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -214,11 +215,12 @@ func TestMisuseIsRefused(t *testing.T) {
 		`AddGradient needs an op list of another mode`:  s.AddGradient(nil),
 		`Gradient needs an op list of another mode`:     summed.Gradient(0, nil),
 		`SquaredNorms needs an op list of another mode`: summed.SquaredNorms(make([]float64, 16)),
-		`Accumulate needs an op list of another mode`:   summed.Accumulate(1, []float64{1}, 1, nil),
-		`cannot accumulate 17 lanes`:                    s.Accumulate(17, make([]float64, 17), 1, nil),
-		`the sum has 1 coordinates`:                     s.Accumulate(1, []float64{1}, 1, make([]int32, 1)),
+		`Accumulate needs an op list of another mode`:   summed.Accumulate(1, []float64{1}, 1, nil, nil),
+		`cannot accumulate 17 lanes`:                    s.Accumulate(17, make([]float64, 17), 1, nil, make([]bool, 17)),
+		`the sum has 1 coordinates`:                     s.Accumulate(1, []float64{1}, 1, make([]int32, 1), make([]bool, 1)),
 		`1 norms for 16 lanes`:                          s.SquaredNorms(make([]float64, 1)),
-		`cpu: cannot accumulate 2 lanes with 1 factors`: s.Accumulate(2, []float64{1}, 1, nil),
+		`cpu: cannot accumulate 2 lanes with 1 factors`: s.Accumulate(2, []float64{1}, 1, nil, make([]bool, 2)),
+		`2 factors and room for 1 answers`:              s.Accumulate(2, make([]float64, 2), 1, nil, make([]bool, 1)),
 		`the gradient has 0 coordinates, the op list`:   summed.AddGradient(nil),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -262,8 +264,12 @@ func TestBadLanesContributeNothing(t *testing.T) {
 		scale[lane] = 10
 	}
 	sum := []int32{0, 0}
-	if err := s.Accumulate(len(values), scale, 20*20+10*10, sum); err != nil {
+	kept := make([]bool, lanes)
+	if err := s.Accumulate(len(values), scale, 20*20+10*10, sum, kept); err != nil {
 		t.Fatal(err)
+	}
+	if want := []bool{true, true, false, false, false, false}; !slices.Equal(kept[:len(values)], want) {
+		t.Errorf("kept %v, want %v", kept[:len(values)], want)
 	}
 	if sum[0] != 10+20 || sum[1] != 10+10 {
 		t.Errorf("sums %v: lanes 0 and 1 give 30 and 20, all others must be out", sum)

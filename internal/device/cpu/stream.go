@@ -154,12 +154,12 @@ func (s *stream) SquaredNorms(dst []float64) error {
 	return nil
 }
 
-func (s *stream) Accumulate(n int, scale []float64, limitSq uint64, sum []int32) error {
+func (s *stream) Accumulate(n int, scale []float64, limitSq uint64, sum []int32, kept []bool) error {
 	if err := s.need(device.PerExample, "Accumulate"); err != nil {
 		return err
 	}
-	if n < 0 || n > lanes || len(scale) < n {
-		return fmt.Errorf("cpu: cannot accumulate %d lanes with %d factors", n, len(scale))
+	if n < 0 || n > lanes || len(scale) < n || len(kept) < n {
+		return fmt.Errorf("cpu: cannot accumulate %d lanes with %d factors and room for %d answers", n, len(scale), len(kept))
 	}
 	if err := s.checkVector("sum", len(sum)); err != nil {
 		return err
@@ -172,5 +172,6 @@ func (s *stream) Accumulate(n int, scale []float64, limitSq uint64, sum []int32)
 		keep[l] = l < n && factor[l] != 0 && q.Valid[l] && q.SquaredNorm[l] <= limitSq
 	}
 	kernel.Accumulate(sum, s.gradient, &factor, &keep)
+	copy(kept[:n], keep[:])
 	return nil
 }
