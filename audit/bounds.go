@@ -3,7 +3,6 @@ package audit
 import (
 	"math"
 
-	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
@@ -39,13 +38,69 @@ func equalBound(n int, sigma, alarm float64) int {
 	return n
 }
 
-// binomialTail returns P(Bin(n, p) ≥ k) = I_p(k, n−k+1).
+// binomialTail returns P(Bin(n, p) ≥ k), summed from k away from the mean: every
+// term is positive and smaller than the one before.
 func binomialTail(n, k int, p float64) float64 {
 	switch {
 	case k <= 0:
 		return 1
-	case k > n:
+	case k > n || p <= 0:
+		return 0
+	case p >= 1:
+		return 1
+	case float64(k) <= float64(n)*p:
+		return 1 - binomialTail(n, n-k+1, 1-p)
+	}
+	term := binomialTerm(n, k, p)
+	sum, odds := 0.0, p/(1-p)
+	for i := k; i <= n && term > sum*1e-17; i++ {
+		sum += term
+		term *= float64(n-i) / float64(i+1) * odds
+	}
+	return math.Min(1, sum)
+}
+
+// binomialTerm returns P(Bin(n, p) = k) for p in (0, 1).
+func binomialTerm(n, k int, p float64) float64 {
+	return math.Exp(logGamma(n+1) - logGamma(k+1) - logGamma(n-k+1) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
+}
+
+func logGamma(x int) float64 {
+	l, _ := math.Lgamma(float64(x))
+	return l
+}
+
+// atLeast returns the lower limit of Clopper and Pearson 1934: after k successes
+// in n trials the probability of success is above it, but for a false-alarm rate
+// of at most alarm.
+func atLeast(n, k int, alarm float64) float64 {
+	return bisect(0, 1, func(p float64) bool { return binomialTail(n, k, p) <= alarm })
+}
+
+// atMost returns the upper limit of Clopper and Pearson.
+func atMost(n, k int, alarm float64) float64 { return 1 - atLeast(n, n-k, alarm) }
+
+// bisect returns the largest x in [lo, hi] found to be low: low(lo) is taken to
+// be true, and low to turn from true to false once.
+func bisect(lo, hi float64, low func(x float64) bool) float64 {
+	for range 60 {
+		if mid := (lo + hi) / 2; low(mid) {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// twoWorldBound returns a lower bound on ε at δ from a test of one mechanism:
+// it said "with" in hits of the trials with the canary and in misses of the
+// trials without. (ε, δ) demands P(with | with) ≤ exp(ε)·P(with | without) + δ;
+// the bound exceeds the mechanism's ε with probability at most alarm.
+func twoWorldBound(with, hits, without, misses int, delta, alarm float64) float64 {
+	hit, miss := atLeast(with, hits, alarm/2), atMost(without, misses, alarm/2)
+	if hit <= delta {
 		return 0
 	}
-	return mathext.RegIncBeta(float64(k), float64(n-k+1), p)
+	return math.Max(0, math.Log((hit-delta)/miss))
 }
