@@ -104,3 +104,27 @@ func twoWorldBound(with, hits, without, misses int, delta, alarm float64) float6
 	}
 	return math.Max(0, math.Log((hit-delta)/miss))
 }
+
+// oneRunP bounds the probability that at least correct of guesses are right, of
+// the fair coins of n examples in one run of an (ε, δ) mechanism: Steinke, Nasr,
+// Jagielski 2023 (arXiv 2305.08846), Theorem 5.2. A mechanism with δ = 0 is no
+// better than guesses that are right with probability exp(ε)/(1+exp(ε))
+// independently; δ adds to that
+//
+//	2nδ · max_{i ≤ correct} P(correct > Bin ≥ correct − i)/i.
+func oneRunP(n, guesses, correct int, epsilon, delta float64) float64 {
+	right := 1 / (1 + math.Exp(-epsilon))
+	below, most := 0.0, 0.0
+	for i := 1; i <= correct; i++ {
+		below += binomialTerm(guesses, correct-i, right)
+		most = math.Max(most, below/float64(i))
+	}
+	return math.Min(1, binomialTail(guesses, correct, right)+2*float64(n)*delta*most)
+}
+
+// oneRunBound returns the lower bound on ε at δ that exceeds a mechanism's ε with
+// probability at most alarm.
+func oneRunBound(n, guesses, correct int, delta, alarm float64) float64 {
+	const largest = 30 // above it binomialTerm would lose the chance of a wrong guess
+	return bisect(0, largest, func(epsilon float64) bool { return oneRunP(n, guesses, correct, epsilon, delta) <= alarm })
+}

@@ -120,7 +120,11 @@ func (t worldsTest) observe(ctx context.Context, m plan.Mechanism, claim float64
 // worlds with and without its canary: log(1 − q + q·exp((2xΔ − Δ²)/(2σ²))).
 func logRatio(m plan.Mechanism, x int32) float64 {
 	delta, sigma, q := float64(m.Delta), float64(m.SigmaInt), m.SampleRate()
-	e := (2*float64(x)*delta - delta*delta) / (2 * sigma * sigma)
+	return subsampledRatio(q, (2*float64(x)*delta-delta*delta)/(2*sigma*sigma))
+}
+
+// subsampledRatio returns log(1 − q + q·exp(e)).
+func subsampledRatio(q, e float64) float64 {
 	if e > 0 { // exp(e) may be too large a number
 		return e + math.Log(q+(1-q)*math.Exp(-e))
 	}

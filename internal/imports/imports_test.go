@@ -61,8 +61,8 @@ var layers = map[string][]string{
 	"audit": {"dp", "coordinator", "worker", "internal/bus"},
 
 	// The pipeline joins everything; the command knows flags and exit codes.
-	"pipeline":         {"dp", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
-	"cmd/dploda":       {"pipeline", "internal", "dp/account", "dp/ledger", "checkpoint"},
+	"pipeline":         {"dp", "audit", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
+	"cmd/dploda":       {"pipeline", "audit", "internal", "dp/account", "dp/ledger", "checkpoint"},
 	"internal/imports": {},
 	"tools":            {},
 }
