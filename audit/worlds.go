@@ -27,7 +27,8 @@ type worldsTest struct {
 	delta      float64
 	alarm      float64 // that the bound exceeds the mechanism's ε
 
-	plant func(worker.Task) worker.Task // tests plant bugs here
+	claim func(m plan.Mechanism, delta float64) (float64, error) // the accountant's
+	plant func(worker.Task) worker.Task                          // tests plant bugs here
 }
 
 func (t worldsTest) mechanism() (plan.Mechanism, error) {
@@ -46,7 +47,7 @@ func (t worldsTest) run(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	claim, err := claimed(m, t.delta)
+	claim, err := t.claim(m, t.delta)
 	if err != nil {
 		return nil, err
 	}
