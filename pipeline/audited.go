@@ -67,7 +67,7 @@ func AuditTraining(images, steps int) (audit.Training, error) {
 	return audit.Training{
 		Dim: dim, Arithmetic: NewDevice().Kind(),
 		NewTask: func(m plan.Mechanism) (worker.Task, error) {
-			g, err := (&taskFactory{resolved: under(m), data: data, dev: NewDevice(), threads: 1}).gradient()
+			g, err := (&taskFactory{resolved: under(m), data: data, units: dataset.EachImage(data.Len()), dev: NewDevice(), threads: 1}).gradient()
 			if err != nil {
 				return nil, fmt.Errorf("the audit's training: %w", err)
 			}
