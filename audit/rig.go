@@ -19,6 +19,7 @@ import (
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/internal/bus"
+	"github.com/dploda/dploda/internal/tags"
 	"github.com/dploda/dploda/worker"
 	"github.com/dploda/dploda/worker/fleet/natsfleet"
 )
@@ -103,7 +104,10 @@ func (t trial) perform(ctx context.Context) (_ *outcome, err error) {
 	}
 	c, err := coordinator.Open(ctx, coordinator.Options{
 		StateDir: dir, Fleet: f, Arithmetic: t.kind, TestSeed: t.testSeed,
-		Run: coordinator.RunIdentity{ID: run, Domain: "audit " + run.String(), Budget: t.budget, Phases: []plan.Mechanism{t.mechanism}},
+		Run: coordinator.RunIdentity{
+			ID: run, Public: true, Unit: ledger.UnitImage, Budget: t.budget, Phases: []plan.Mechanism{t.mechanism},
+			Tags: func([]byte) []tags.Tag { return nil }, // the data are made up
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ var layers = map[string][]string{
 
 	// The audit drives the coordinator and workers with contributions of its
 	// own; what a model contributes is described to it.
-	"audit": {"dp", "coordinator", "worker", "internal/bus"},
+	"audit": {"dp", "coordinator", "worker", "internal/bus", "internal/tags"},
 
 	// The pipeline joins everything; the command knows flags and exit codes.
 	"pipeline":         {"dp", "audit", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
