@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dataset/drawn"
 	"github.com/dploda/dploda/dp/noise"
 )
@@ -21,7 +22,7 @@ func BenchmarkNoiseOfAStep(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := (&taskFactory{resolved: r, data: drawn.Shapes(1, spec.Finetune.Batch), dev: NewDevice(), threads: 1}).gradient()
+	g, err := (&taskFactory{resolved: r, data: drawn.Shapes(1, spec.Finetune.Batch), units: dataset.EachImage(spec.Finetune.Batch), dev: NewDevice(), threads: 1}).gradient()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -56,9 +56,13 @@ var layers = map[string][]string{
 	// The coordinator knows flat vectors; no layer, no image.
 	"coordinator": {"dp", "checkpoint", "worker/fleet", "internal/wire", "internal/tags"},
 
+	// The audit drives the coordinator and workers with contributions of its
+	// own; what a model contributes is described to it.
+	"audit": {"dp", "coordinator", "worker", "internal/bus", "internal/tags"},
+
 	// The pipeline joins everything; the command knows flags and exit codes.
-	"pipeline":         {"dp", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
-	"cmd/dploda":       {"pipeline", "internal", "dp/account", "dp/ledger", "checkpoint"},
+	"pipeline":         {"dp", "audit", "model", "internal", "checkpoint", "dataset", "coordinator", "worker", "ringallreduce"},
+	"cmd/dploda":       {"pipeline", "audit", "internal", "dp/account", "dp/ledger", "checkpoint"},
 	"internal/imports": {},
 	"internal/outlets": {},
 	"tools":            {},
