@@ -244,6 +244,29 @@ func describeDomain(view ledger.View, d ledger.DomainView) (*DomainFacts, error)
 	return f, nil
 }
 
+// Limit is the budget's ε; +Inf in test mode.
+func (f *DomainFacts) Limit() float64 {
+	if f.Epsilon == nil {
+		return math.Inf(1)
+	}
+	return float64(*f.Epsilon)
+}
+
+// Summary is the domain in one line.
+func (f *DomainFacts) Summary() string {
+	if f.Public {
+		return fmt.Sprintf("%s, made for this run on images declared public", f.Domain)
+	}
+	s := fmt.Sprintf("%s: ε %g at δ %g for one %s, %s, %s in this ledger", f.Domain, f.Limit(), f.Delta, f.Unit, f.Adjacency, count(len(f.Runs), "run"))
+	switch {
+	case f.EpsilonDeclared != nil:
+		s += fmt.Sprintf(", which may reach ε %s together", up(float64(*f.EpsilonDeclared)))
+	case f.Filter.InUse:
+		s += fmt.Sprintf(", held by a Rényi filter of order %s", f.Filter.Order)
+	}
+	return s
+}
+
 func runStatus(r ledger.RunView) string {
 	switch {
 	case r.Closed:

@@ -10,6 +10,7 @@ import (
 	"github.com/dploda/dploda/coordinator"
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/rundir"
 	"github.com/dploda/dploda/internal/tags"
@@ -258,6 +259,6 @@ func (w *watcher) epsilon() (*float64, error) {
 	if !ok {
 		return nil, fmt.Errorf("the ledger does not know this run")
 	}
-	epsilon, _, err := account.RDPEpsilon(spent(view), view.Admit.Budget.Delta())
+	epsilon, _, err := account.RDPEpsilon(domain.Spent(view), view.Admit.Budget.Delta())
 	return &epsilon, err
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 )
 
@@ -150,7 +151,7 @@ func describeRun(run ledger.RunView) (ledgerRunFacts, error) {
 	}
 	budget := a.Budget.Epsilon()
 	r.EpsilonBudget = &budget
-	epsilon, _, err := account.RDPEpsilon(spent(run), r.Delta)
+	epsilon, _, err := account.RDPEpsilon(domain.Spent(run), r.Delta)
 	if err == nil && !math.IsInf(epsilon, 1) {
 		r.EpsilonSpent = &epsilon
 	}

@@ -371,7 +371,7 @@ func writeTestLedger(t testing.TB, dir string) written {
 }
 
 func inspectedStatement() *Statement {
-	return &Statement{Format: statementFormat, EpsilonGranted: 9.99, EpsilonSpent: 9.5, EpsilonBudget: 10, Delta: 1e-5, Unit: "image", NominalSize: 777,
+	return &Statement{Format: statementFormat, EpsilonGranted: 9.99, EpsilonSpent: 9.5, EpsilonBudget: 10, Delta: 1e-5, Unit: "image", NominalSize: 777, Domain: testDomain(),
 		Mechanisms: []StatementPhase{{Phase: phaseFinetune, Mechanism: "Gaussian", SampleRate: 0.25, NoiseMultiplier: 1.5, Coordinates: 7, StepsPlanned: 3, StepsReserved: 2, StepsCharged: 4}}}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/internal/config"
@@ -125,7 +126,7 @@ func (r *resolved) calibrate(dim int) error {
 	}
 	rate := min(1, float64(f.Batch)/float64(size))
 	reserve := plan.DefaultReserve(f.Steps)
-	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, granted(r.mechanisms))
+	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, domain.Granted(r.mechanisms))
 	if err != nil {
 		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
 	}
@@ -142,33 +143,11 @@ func (r *resolved) calibrate(dim int) error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	r.mechanisms = append(r.mechanisms, m)
-	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), b.Delta())
+	epsilon, _, err := account.RDPEpsilon(domain.Granted(r.mechanisms), b.Delta())
 	if err == nil && epsilon > b.Epsilon() {
 		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", epsilon, r.spec.Privacy.Epsilon)
 	}
 	return err
-}
-
-// granted is what the mechanisms may be charged at most.
-func granted(mechanisms []plan.Mechanism) []account.Event {
-	events := make([]account.Event, len(mechanisms))
-	for i, m := range mechanisms {
-		events[i] = account.Event{SampleRate: m.SampleRate(), NoiseMultiplier: m.NoiseMultiplier(), Steps: m.Charges()}
-	}
-	return events
-}
-
-// spent is what a run's ledger was charged.
-func spent(view ledger.RunView) []account.Event {
-	var events []account.Event
-	for _, p := range view.Phases {
-		if p.Charges > 0 {
-			events = append(events, account.Event{
-				SampleRate: p.Mechanism.SampleRate(), NoiseMultiplier: p.Mechanism.NoiseMultiplier(), Steps: p.Charges,
-			})
-		}
-	}
-	return events
 }
 
 // budget is the config's (ε, δ) in the ledger's exact integers, by the shortest
@@ -250,7 +229,7 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), spec.Privacy.Delta)
+	epsilon, _, err := account.RDPEpsilon(domain.Granted(r.mechanisms), spec.Privacy.Delta)
 	if err != nil {
 		return nil, err
 	}

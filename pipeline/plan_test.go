@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/dp/plan"
 	"github.com/dploda/dploda/internal/config"
@@ -68,7 +69,7 @@ func TestResolveSpendsTheBudgetAndNoMore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), b.Delta())
+			epsilon, _, err := account.RDPEpsilon(domain.Granted(r.mechanisms), b.Delta())
 			if err != nil || epsilon > b.Epsilon() || epsilon < 0.999*b.Epsilon() {
 				t.Errorf("granted ε is %v of %v (error %v)", epsilon, b.Epsilon(), err)
 			}
@@ -79,7 +80,7 @@ func TestResolveSpendsTheBudgetAndNoMore(t *testing.T) {
 			for _, m := range r.mechanisms {
 				without := m
 				without.Reserve = 0
-				if one := granted([]plan.Mechanism{m})[0]; one.Steps != m.Steps+m.Reserve || m.Reserve == 0 {
+				if one := domain.Granted([]plan.Mechanism{m})[0]; one.Steps != m.Steps+m.Reserve || m.Reserve == 0 {
 					t.Errorf("phase %s: %d charges are accounted for %d steps and a reserve of %d", m.Phase, one.Steps, m.Steps, m.Reserve)
 				}
 			}
@@ -117,16 +118,16 @@ func TestSpentIsWhatWasCharged(t *testing.T) {
 	view := ledger.RunView{Phases: []ledger.PhaseView{
 		{Mechanism: r.mechanisms[0], Charges: 3, Commits: 2}, {Mechanism: r.mechanisms[1]},
 	}}
-	got := spent(view)
+	got := domain.Spent(view)
 	m := r.mechanisms[0]
 	if want := (account.Event{SampleRate: 1, NoiseMultiplier: m.NoiseMultiplier(), Steps: 3}); len(got) != 1 || got[0] != want {
 		t.Errorf("spent %+v, want %+v: charges count, commits do not", got, want)
 	}
 	view.Phases[1].Charges = 1
-	if got := spent(view); len(got) != 2 || got[1].Steps != 1 || got[1].SampleRate != r.mechanisms[1].SampleRate() {
+	if got := domain.Spent(view); len(got) != 2 || got[1].Steps != 1 || got[1].SampleRate != r.mechanisms[1].SampleRate() {
 		t.Errorf("spent %+v after a charge of the second phase", got)
 	}
-	if got := spent(ledger.RunView{}); len(got) != 0 {
+	if got := domain.Spent(ledger.RunView{}); len(got) != 0 {
 		t.Errorf("an empty ledger has spent %+v", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 
 	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/model/augment"
@@ -157,7 +158,7 @@ func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledg
 	if r.opts.TestSeed == nil {
 		run, _ := view.Run(ledger.RunID(r.identity.RunID)) // known: the statement was made of it
 		alone := ledger.RunView{Phases: run.Phases[:1]}
-		epsilon, _, err := epsilons(spent(alone), run.Admit.Budget.Delta())
+		epsilon, _, err := epsilons(domain.Spent(alone), run.Admit.Budget.Delta())
 		if err != nil {
 			return err
 		}

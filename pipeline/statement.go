@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dploda/dploda/dp/account"
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 )
 
@@ -32,6 +33,8 @@ type Statement struct {
 	NominalSize int64            `json:"nominal_size"` // units, declared; never the true number
 	Mechanisms  []StatementPhase `json:"mechanisms"`
 
+	// Domain is the data domain that the run was charged to, with all its runs.
+	Domain *DomainFacts `json:"domain"`
 	// DataPublic says that the images are declared public, and that report.json
 	// therefore holds exact accuracies on them, which nothing here covers.
 	DataPublic bool          `json:"data_declared_public"`
@@ -104,7 +107,7 @@ func (s *Statement) JSON() ([]byte, error) {
 // What a statement says of every run of this version.
 var (
 	otherUses = []string{
-		"keyed hashes of the images (HMAC-SHA256), kept by the site to recognise them, not in this folder",
+		"keyed hashes of the images (HMAC-SHA256), kept by the site to recognise them in later runs, not in this folder",
 		"no accuracy, picture or count of the private images was computed for this folder",
 	}
 	otherUsesPublic = []string{
@@ -115,7 +118,7 @@ var (
 		"holds against whoever reads this folder, whatever else they know, other images of the data set included",
 		"the workers and the coordinator that computed it are trusted, and so are the disks they kept the ledger on",
 		"holds while the run's sampling secret, destroyed at the end of the run, was not copied before",
-		"covers the spending that this ledger recorded; not other copies or uses of the same images",
+		"covers the spending that this ledger recorded; not other ledgers, copies or uses of the same images",
 		"does not cover timing: who watched the machines work saw how long steps took",
 	}
 )
@@ -128,16 +131,21 @@ func newStatement(view ledger.View, id ledger.RunID) (*Statement, error) {
 	}
 	s := &Statement{
 		Format: statementFormat, EpsilonBudget: run.Admit.Budget.Epsilon(), Delta: run.Admit.Budget.Delta(),
-		Adjacency: "add or remove one", Unit: "image", Accountant: accountantName,
+		Unit: run.Admit.Unit.String(), Accountant: accountantName,
 		EarlierAdapters: []string{}, ThreatModel: threatModel,
 		RunID: hexID(id), LedgerHead: view.Head.String(), LedgerEntries: view.Entries, Version: Version,
 	}
 	s.NominalSize = run.Admit.Phases[0].Nominal()
+	d, _ := view.Domain(run.Admit.Domain) // the ledger admits no run without one
+	s.Adjacency = d.Register.Adjacency.String()
 	var err error
-	if s.EpsilonGranted, s.RDPEpsilonGranted, err = epsilons(granted(run.Admit.Phases), s.Delta); err != nil {
+	if s.Domain, err = describeDomain(view, d); err != nil {
 		return nil, err
 	}
-	if s.EpsilonSpent, s.RDPEpsilonSpent, err = epsilons(spent(run), s.Delta); err != nil {
+	if s.EpsilonGranted, s.RDPEpsilonGranted, err = epsilons(domain.Granted(run.Admit.Phases), s.Delta); err != nil {
+		return nil, err
+	}
+	if s.EpsilonSpent, s.RDPEpsilonSpent, err = epsilons(domain.Spent(run), s.Delta); err != nil {
 		return nil, err
 	}
 	for _, p := range run.Phases {
@@ -161,7 +169,7 @@ func (r *run) writeStatement(view ledger.View) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Unit, s.DataPublic = r.unit(), r.spec.Data.Public
+	s.DataPublic = r.spec.Data.Public
 	s.Base = StatementBase{SHA256: r.base.Hash, PublicData: r.base.Traits.PublicData}
 	s.OtherUses = otherUses
 	if s.DataPublic {

@@ -17,13 +17,19 @@ func testStatement(t *testing.T) *Statement {
 	r := tinyRun(t)
 	s := &Statement{
 		Format: statementFormat, EpsilonGranted: 8.19999, EpsilonSpent: 7.5, EpsilonBudget: 8.2, Delta: 2.5e-6, Adjacency: "add or remove one",
-		Unit: "image", Accountant: "RDP", NominalSize: 60, Base: StatementBase{SHA256: "cafe", PublicData: "drawings"}, EarlierAdapters: []string{}, OtherUses: otherUses, ThreatModel: threatModel,
+		Unit: "image", Accountant: "RDP", NominalSize: 60, Base: StatementBase{SHA256: "cafe", PublicData: "drawings"}, Domain: testDomain(), EarlierAdapters: []string{}, OtherUses: otherUses, ThreatModel: threatModel,
 		RunID: "0123", LedgerHead: "feed", LedgerEntries: 12, Version: "v1",
 	}
 	for i, m := range r.mechanisms {
 		s.Mechanisms = append(s.Mechanisms, describePhase(m, m.Steps+i))
 	}
 	return s
+}
+
+func testDomain() *DomainFacts {
+	return &DomainFacts{Domain: "people", Epsilon: finite(8.2), Delta: 2.5e-6, Unit: "image", Adjacency: "add-remove", Versions: 1,
+		EpsilonDeclared: finite(8.20001), EpsilonSpent: finite(7.5), Filter: FilterFacts{Order: "2.6", InUse: true, Used: finite(0.9), Spent: finite(0.8), Left: 0.1},
+		Runs: []DomainRun{{Run: "0123", Status: "complete", Charges: 9, Declared: true}}, Revisions: []DomainRevised{{Epsilon: 8.2, Reason: "a second hospital"}}}
 }
 
 func TestStatement(t *testing.T) {
@@ -47,7 +53,8 @@ func TestStatement(t *testing.T) {
 	}
 	for _, want := range []string{
 		"unit of protection is one image", "ε = 8.2000", "δ = 2.5e-06", "ε = 7.5000", "add or remove one", "sha256 cafe, trained on drawings", "12 entries, head feed", "none: the run began",
-		"| prototypes | Gaussian, exact on an integer grid | 1 | 20 |", "2 / 2 + 1", "| finetune |", "5 / 4 + 3", "other runs on the same images",
+		"| prototypes | Gaussian, exact on an integer grid | 1 | 20 |", "2 / 2 + 1", "| finetune |", "5 / 4 + 3", "people: ε 8.2 at δ 2.5e-06 for one image, add-remove, 1 run in this ledger, which may reach ε 8.2001 together", "| revised | to ε 8.2: a second hospital |",
+		"together they stay within its ε = 8.2",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("PRIVACY.md lacks %q:\n%s", want, text)
@@ -66,12 +73,12 @@ func TestStatementClaimsNoMoreThanHolds(t *testing.T) {
 	}
 	s := testStatement(t)
 	for _, public := range []bool{false, true} {
-		s.DataPublic = public
+		s.DataPublic, s.Domain.Public = public, public
 		text, err := s.Markdown()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(text), "those figures are not covered") != public {
+		if strings.Contains(string(text), "those figures are not covered") != public || strings.Contains(string(text), "same data domain: together they stay within") == public {
 			t.Errorf("data declared public %v:\n%s", public, text)
 		}
 	}
@@ -195,5 +202,14 @@ func TestSchemaHasTheStatementsFields(t *testing.T) {
 	compare("a statement", reflect.TypeFor[Statement](), slices.Collect(maps.Keys(schema.Properties)))
 	compare("a statement that is complete", reflect.TypeFor[Statement](), schema.Required)
 	compare("a phase", reflect.TypeFor[StatementPhase](), keys(schema.Properties["mechanisms"].Items.Properties))
+	domain := schema.Properties["domain"].Properties
+	compare("a domain", reflect.TypeFor[DomainFacts](), keys(domain))
+	for name, fields := range map[string]reflect.Type{"filter": reflect.TypeFor[FilterFacts](), "runs": reflect.TypeFor[DomainRun](), "revisions": reflect.TypeFor[DomainRevised]()} {
+		of := domain[name].(map[string]any)
+		if items, ok := of["items"].(map[string]any); ok {
+			of = items
+		}
+		compare("a domain's "+name, fields, keys(of["properties"].(map[string]any)))
+	}
 	compare("a base", reflect.TypeFor[StatementBase](), keys(schema.Properties["base"].Properties))
 }

@@ -36,7 +36,9 @@ probability changes by more than the factor e^ε, but for an event of probabilit
 | nominal number of units | {{.NominalSize}} (public, declared; the true number is not used) |
 | base model, public | sha256 {{.Base.SHA256}}{{with .Base.PublicData}}, trained on {{.}}{{end}} |
 | earlier private adapters | {{range .EarlierAdapters}}{{.}} {{else}}none: the run began from public values{{end}} |
-| run | {{.RunID}} |
+| data domain | {{.Domain.Summary}} |
+{{range .Domain.Revisions}}| revised | to ε {{printf "%g" .Epsilon}}: {{.Reason}} |
+{{end}}| run | {{.RunID}} |
 | ledger | {{.LedgerEntries}} entries, head {{.LedgerHead}} |
 | made by | dploda {{.Version}} |
 
@@ -65,12 +67,13 @@ data alone.
 
 {{range .ThreatModel}}- {{.}}
 {{end}}
-It does not cover other runs on the same images, whose spending adds to this
-one's, nor choices that people made after looking at them. Settings that were
-tuned on the same images in earlier runs cost budget of their own.
-{{if .DataPublic}}
-The images are declared public. The accuracies in report.json were therefore
-measured exactly, on real images and with classifiers trained on real images:
+{{if .Domain.Public}}The images are declared public: other runs on the same images keep budgets of
+their own, and what they spent adds to this run's.
+{{else}}Other runs on the same images, trials of settings among them, are charged to the
+same data domain: together they stay within its ε = {{printf "%g" .Domain.Limit}} at δ = {{printf "%g" .Domain.Delta}}, under any
+name. That is the promise to whoever sees the outputs of all of them.
+{{end}}{{if .DataPublic}}
+The accuracies in report.json were measured exactly, on real images and with classifiers trained on real images:
 those figures are not covered.
 {{end}}
 ## Check it

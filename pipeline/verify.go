@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 )
 
@@ -58,7 +59,7 @@ func VerifyStatement(path, ledgerPath string) (*Verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, err := ledger.Verify(events)
+	now, err := domain.Verify(events)
 	if err != nil {
 		return nil, fmt.Errorf("%s is damaged or was edited: %w", ledgerPath, err)
 	}
@@ -69,7 +70,7 @@ func VerifyStatement(path, ledgerPath string) (*Verification, error) {
 	if n := stated.LedgerEntries; n < 1 || n > len(events) || ledger.HashOf(events[n-1]).String() != stated.LedgerHead {
 		return nil, fmt.Errorf("%s is not the ledger of %s, or was cut off or edited: it has no entry %d with the hash %s", ledgerPath, path, n, stated.LedgerHead)
 	}
-	then, err := ledger.Verify(events[:stated.LedgerEntries])
+	then, err := domain.Verify(events[:stated.LedgerEntries])
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +162,7 @@ func (v *Verification) compare(stated, found *Statement) {
 		s, f := stated.Mechanisms[i], found.Mechanisms[i]
 		v.words(f.Phase, s.figures(), f.figures())
 	}
+	v.words("data domain", domainFigures(stated.Domain), domainFigures(found.Domain))
 	v.words("nominal number of units", fmt.Sprint(stated.NominalSize), fmt.Sprint(found.NominalSize))
 }
 
@@ -196,6 +198,23 @@ func (p StatementPhase) figures() string {
 	return fmt.Sprintf("%s: q %v, σ/Δ %v = %d/%d, parts of Δ %d, %d (losses up to %v), %d, clip norm %v, %d coordinates, %d charged of %d + %d",
 		p.Mechanism, p.SampleRate, p.NoiseMultiplier, p.SigmaGrid, p.DeltaGrid, p.GradientDeltaGrid, p.LossDeltaGrid, p.LossBound, p.ClipDeltaGrid,
 		p.ClipNorm, p.Coordinates, p.StepsCharged, p.StepsPlanned, p.StepsReserved)
+}
+
+// domainFigures is a domain with its runs in one line, but for the ε spent,
+// which machines may compute differently in the last digits.
+func domainFigures(f *DomainFacts) string {
+	if f == nil {
+		return "none"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %d versions of data", f.Summary(), f.Versions)
+	for _, r := range f.Revisions {
+		fmt.Fprintf(&b, ", revised to ε %v (%s)", r.Epsilon, r.Reason)
+	}
+	for _, r := range f.Runs {
+		fmt.Fprintf(&b, ", run %s: %s, %d charges", r.Run, r.Status, r.Charges)
+	}
+	return b.String()
 }
 
 // Text is the verification for people.
