@@ -135,15 +135,15 @@ func (r *run) ledgerView(ctx context.Context) (ledger.RunView, error) {
 
 // writeStatement writes privacy.json and PRIVACY.md from the ledger alone.
 func (r *run) writeStatement(view ledger.RunView, epsilon float64) error {
-	grantedEpsilon, _, err := account.RDPEpsilon(granted(view.Admit.Phases), view.Admit.Budget.Delta())
+	g, err := account.Epsilon(granted(view.Admit.Phases), view.Admit.Budget.Delta(), account.AddRemove)
 	if err != nil {
 		return err
 	}
 	s := &Statement{
-		Format: 1, EpsilonGranted: grantedEpsilon, EpsilonSpent: epsilon,
+		Format: 1, EpsilonGranted: g.Epsilon, EpsilonSpent: epsilon,
 		EpsilonBudget: view.Admit.Budget.Epsilon(), Delta: view.Admit.Budget.Delta(),
-		Adjacency: "add or remove one", Unit: "image",
-		Accountant:  "Rényi DP of the Poisson-subsampled Gaussian (Mironov, Talwar, Zhang 2019), converted as Canonne, Kamath, Steinke 2020",
+		Adjacency: g.Adjacency.String(), Unit: "image",
+		Accountant:  account.Accountant,
 		NominalSize: r.spec.Data.NominalSize, DataPublic: r.spec.Data.Public, Base: r.base.Hash,
 		RunID: hexID(view.Admit.Run), LedgerHead: hex.EncodeToString(r.ledgerHead[:]), Version: Version,
 	}
@@ -170,6 +170,7 @@ type watcher struct {
 	metrics     *rundir.Metrics
 	learner     *adapterLearner
 	coordinator *coordinator.Coordinator
+	accountant  *account.Meter // of what the ledger was charged
 	meter       *meter
 	phase       string
 	note        string
@@ -263,6 +264,12 @@ func (w *watcher) epsilon() (*float64, error) {
 	if !ok {
 		return nil, fmt.Errorf("the ledger does not know this run")
 	}
-	epsilon, _, err := account.RDPEpsilon(spent(view), view.Admit.Budget.Delta())
-	return &epsilon, err
+	if w.accountant == nil {
+		var err error
+		if w.accountant, err = account.NewMeter(view.Admit.Budget.Delta(), account.AddRemove); err != nil {
+			return nil, err
+		}
+	}
+	g, err := w.accountant.Epsilon(spent(view))
+	return &g.Epsilon, err
 }

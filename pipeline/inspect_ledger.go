@@ -131,9 +131,9 @@ func describeRun(run ledger.RunView) (ledgerRunFacts, error) {
 	}
 	budget := a.Budget.Epsilon()
 	r.EpsilonBudget = &budget
-	epsilon, _, err := account.RDPEpsilon(spent(run), r.Delta)
-	if err == nil && !math.IsInf(epsilon, 1) {
-		r.EpsilonSpent = &epsilon
+	g, err := account.Epsilon(spent(run), r.Delta, account.AddRemove)
+	if err == nil && !math.IsInf(g.Epsilon, 1) {
+		r.EpsilonSpent = &g.Epsilon
 	}
 	return r, err
 }

@@ -335,11 +335,11 @@ func inspectedLedger(t testing.TB, budget ledger.Budget) *ledger.Machine {
 func writeLedger(t testing.TB, dir string) written {
 	t.Helper()
 	m := inspectedLedger(t, ledger.Budget{EpsilonMicro: 2_500_000, DeltaNumerator: 1, DeltaExponent: 5})
-	epsilon, _, err := account.RDPEpsilon([]account.Event{{SampleRate: inspectedMechanism(t).SampleRate(), NoiseMultiplier: inspectedMechanism(t).NoiseMultiplier(), Steps: 3}}, 1e-5)
+	g, err := account.Epsilon([]account.Event{{SampleRate: inspectedMechanism(t).SampleRate(), NoiseMultiplier: inspectedMechanism(t).NoiseMultiplier(), Steps: 3}}, 1e-5, account.AddRemove)
 	must(t, err)
 	path := put(t, dir, "ledger.export", ledger.Export(m.Events()), nil)
 	return written{path, "ledger", "an exported ledger of 1 run, its chain of 8 entries verified",
-		[]string{m.Head().String(), "c0ffee00000000000000000000000000 of domain cats", fmt.Sprintf("ε %.6f of 2.5 at δ 1e-05", epsilon),
+		[]string{m.Head().String(), "c0ffee00000000000000000000000000 of domain cats", fmt.Sprintf("ε %.6f of 2.5 at δ 1e-05", g.Epsilon),
 			"open: 3 steps planned + 2 reserved, 3 charged, 1 committed", "step 1 of finetune, charged"},
 		map[string]any{"entries": 8.0, "head": m.Head().String()}}
 }

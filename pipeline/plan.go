@@ -111,7 +111,7 @@ func (r *resolved) calibrate(dim int) error {
 	}
 	rate := min(1, float64(f.Batch)/float64(size))
 	reserve := plan.DefaultReserve(f.Steps)
-	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, granted(r.mechanisms))
+	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, granted(r.mechanisms), account.AddRemove)
 	if err != nil {
 		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
 	}
@@ -123,9 +123,9 @@ func (r *resolved) calibrate(dim int) error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	r.mechanisms = append(r.mechanisms, m)
-	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), b.Delta())
-	if err == nil && epsilon > b.Epsilon() {
-		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", epsilon, r.spec.Privacy.Epsilon)
+	g, err := account.Epsilon(granted(r.mechanisms), b.Delta(), account.AddRemove)
+	if err == nil && g.Epsilon > b.Epsilon() {
+		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", g.Epsilon, r.spec.Privacy.Epsilon)
 	}
 	return err
 }
@@ -226,7 +226,7 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	epsilon, _, err := account.RDPEpsilon(granted(r.mechanisms), spec.Privacy.Delta)
+	g, err := account.Epsilon(granted(r.mechanisms), spec.Privacy.Delta, account.AddRemove)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func DryRun(spec *config.RunSpec) (*ResolvedPlan, error) {
 	m, perWorker := exe.Memory(), int64(threads(spec.Workers))
 	p := &ResolvedPlan{
 		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().Dim,
-		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
+		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: g.Epsilon, Delta: spec.Privacy.Delta,
 		Workers: spec.Workers.Count, Threads: int(perWorker),
 		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
 		Config:      string(spec.Resolved()),

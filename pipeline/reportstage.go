@@ -37,12 +37,12 @@ func (r *run) reportStage(ctx context.Context, m *model) (*Report, error) {
 	}
 	report := r.newReport()
 	if r.opts.TestSeed == nil {
-		epsilon, _, err := account.RDPEpsilon(spent(spentView), spentView.Admit.Budget.Delta())
+		g, err := account.Epsilon(spent(spentView), spentView.Admit.Budget.Delta(), account.AddRemove)
 		if err != nil {
 			return nil, err
 		}
-		report.EpsilonSpent = &epsilon
-		if err := r.writeStatement(spentView, epsilon); err != nil {
+		report.EpsilonSpent = &g.Epsilon
+		if err := r.writeStatement(spentView, g.Epsilon); err != nil {
 			return nil, err
 		}
 	}
@@ -160,11 +160,11 @@ func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledg
 	report.Prototypes = p
 	if r.opts.TestSeed == nil {
 		first := ledger.RunView{Phases: view.Phases[:1]}
-		epsilon, _, err := account.RDPEpsilon(spent(first), view.Admit.Budget.Delta())
+		g, err := account.Epsilon(spent(first), view.Admit.Budget.Delta(), account.AddRemove)
 		if err != nil {
 			return err
 		}
-		p.EpsilonAlone = &epsilon
+		p.EpsilonAlone = &g.Epsilon
 	}
 	start, err := r.startAdapter()
 	if err != nil {

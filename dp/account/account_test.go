@@ -69,7 +69,7 @@ func reference() []float64 {
 func TestDivergence(t *testing.T) {
 	for _, row := range rows(t, "divergence.csv") {
 		q, sigma, order := number(t, row, "q"), number(t, row, "sigma"), number(t, row, "order")
-		got, want := rdp(q, sigma, order), number(t, row, "divergence")
+		got, want := rdp(q, sigma, order, AddRemove), number(t, row, "divergence")
 		if got < want || got > want*(1+3*inflation) {
 			t.Errorf("q=%v σ=%v α=%v: %v, want %v (relative %.2g)", q, sigma, order, got, want, got/want-1)
 		}
@@ -100,7 +100,7 @@ func TestDivergenceIsOrdered(t *testing.T) {
 		set := orders[:110]
 		divergence := make([]float64, len(set))
 		for i, a := range set {
-			divergence[i] = rdp(q, sigma, a)
+			divergence[i] = rdp(q, sigma, a, AddRemove)
 		}
 		for i := 1; i+1 < len(set); i++ {
 			a, b, c := set[i-1], set[i], set[i+1]
@@ -113,7 +113,7 @@ func TestDivergenceIsOrdered(t *testing.T) {
 			}
 		}
 		a := set[rapid.IntRange(0, len(set)-1).Draw(rt, "order")]
-		if rdp(q, sigma*1.01, a) > rdp(q, sigma, a)*slack || rdp(q*0.99, sigma, a) > rdp(q, sigma, a)*slack {
+		if rdp(q, sigma*1.01, a, AddRemove) > rdp(q, sigma, a, AddRemove)*slack || rdp(q*0.99, sigma, a, AddRemove) > rdp(q, sigma, a, AddRemove)*slack {
 			rt.Fatalf("more noise or less sampling costs more at order %v", a)
 		}
 	})
@@ -125,7 +125,7 @@ func TestDivergenceIsOrdered(t *testing.T) {
 // and in the table up to 1.6 % of ε too much.
 func looseDivergence(q, sigma, order float64) float64 {
 	if q == 1 || order == math.Trunc(order) {
-		return rdp(q, sigma, order)
+		return rdp(q, sigma, order, AddRemove)
 	}
 	z0 := sigma*sigma*math.Log(1/q-1) + 0.5
 	lgamma := func(x float64) float64 { y, _ := math.Lgamma(x); return y }

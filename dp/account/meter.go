@@ -1,0 +1,192 @@
+package account
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// discretization is how much of ε the lattice may cost.
+const discretization = 1e-5
+
+// leastError is the error of ε below which no finer lattice is tried.
+const leastError = 1e-8
+
+// mostPoints bounds a window: beyond it the lattice becomes coarser, which is
+// pessimistic too.
+const mostPoints = 1 << 21
+
+// cutOff is the logarithm of the part of δ that goes to each of the losses that
+// are not followed: a step's top, and what lies above the window.
+var cutOff = math.Log(1e-5)
+
+// negligible is how low a step's losses are followed, in units of the inverse
+// tilt: tilted, what lies lower has a mass of e^(-negligible) of its own.
+const negligible = 40
+
+// Crosscheck's tolerance: pessimistic ε of both methods may differ by so much in
+// the wrong direction where both are near the truth.
+const crossRelative, crossAbsolute = 1e-3, 1e-4
+
+// Meter computes the ε of a growing composition, again and again: after every
+// step of a training. It keeps the spectra of the steps until they are too few
+// points for what was spent, which happens whenever a number of steps doubles.
+// Epsilon is the same function as the package's. A Meter is for one goroutine.
+type Meter struct {
+	delta     float64
+	adjacency Adjacency
+	tolerance float64
+	curves    map[direction]*curvature
+}
+
+// curvature is a window with its spectra, and what it was made for.
+type curvature struct {
+	steps   []step
+	window  window
+	spectra []spectrum
+}
+
+// NewMeter returns a meter at δ.
+func NewMeter(delta float64, a Adjacency) (*Meter, error) {
+	if err := validateDelta(delta); err != nil {
+		return nil, err
+	}
+	if a > ReplaceOne {
+		return nil, fmt.Errorf("there is no adjacency %d", a)
+	}
+	return &Meter{delta, a, discretization, map[direction]*curvature{}}, nil
+}
+
+// Epsilon returns what Epsilon does.
+func (m *Meter) Epsilon(events []Event) (Guarantee, error) {
+	c, err := merge(events, m.adjacency)
+	if err != nil {
+		return Guarantee{}, err
+	}
+	g := Guarantee{Epsilon: m.epsilon(c), Delta: m.delta, Adjacency: m.adjacency}
+	if g.RDPEpsilon, g.RDPOrder, err = RDPEpsilon(events, m.delta, m.adjacency); err != nil {
+		return Guarantee{}, err
+	}
+	return g, g.check()
+}
+
+// check compares the two methods. Both are upper bounds; that of privacy loss
+// distributions is the lower one unless something is wrong.
+func (g Guarantee) check() error {
+	if g.Epsilon > g.RDPEpsilon*(1+crossRelative)+crossAbsolute {
+		return fmt.Errorf("the accountants contradict each other: ε = %v by privacy loss distributions, %v by Rényi DP at order %v, at δ = %v",
+			g.Epsilon, g.RDPEpsilon, g.RDPOrder, g.Delta)
+	}
+	return nil
+}
+
+func (m *Meter) epsilon(c composition) float64 {
+	switch {
+	case c.unnoised:
+		return math.Inf(1)
+	case len(c.kinds) == 0:
+		return gaussianEpsilon(math.Sqrt(c.mu2)*(1+0x1p-50), m.delta)
+	case c.distance(m.adjacency) <= m.delta:
+		return 0
+	case math.IsInf(c.mu2, 1):
+		return c.mu2
+	}
+	var worst float64
+	for _, d := range m.adjacency.directions() {
+		worst = math.Max(worst, m.along(d, c))
+	}
+	return worst
+}
+
+// along returns ε in one direction.
+func (m *Meter) along(d direction, c composition) float64 {
+	var exact, rounded []step
+	for i, k := range c.kinds {
+		p := pair{d, k.q, k.sigma}
+		exact = append(exact, step{p, float64(c.counts[i])})
+		rounded = append(rounded, step{p, float64(uint64(1) << bits.Len64(uint64(c.counts[i])-1))})
+	}
+	if c.mu2 > 0 { // one Gaussian mechanism, whatever the direction
+		all := step{pair{removing, 1, 1 / math.Sqrt(c.mu2) * (1 - 0x1p-50)}, 1}
+		exact, rounded = append(exact, all), append(rounded, all)
+	}
+	curve := m.curves[d]
+	if curve == nil || !slices.Equal(curve.steps, rounded) {
+		curve = newCurvature(rounded, m.delta, m.tolerance)
+		m.curves[d] = curve
+	}
+	epsilon, _, exhausted := curve.epsilon(exact, m.delta)
+	if exhausted {
+		epsilon, _, _ = newCurvature(exact, m.delta, m.tolerance).epsilon(exact, m.delta)
+	}
+	return epsilon
+}
+
+func (c *curvature) epsilon(steps []step, delta float64) (epsilon, slope float64, exhausted bool) {
+	counts := make([]float64, len(steps))
+	for i, s := range steps {
+		counts[i] = s.count
+	}
+	return c.window.epsilon(c.spectra, counts, delta)
+}
+
+// newCurvature chooses a spacing and a window, and computes the spectra.
+//
+// Spreading each of n losses over a cell adds spacing²/6 to its variance and half
+// of that to its mean; in terms of ε, with the slope of log δ there,
+//
+//	n·(slope+1)·spacing²/12.
+//
+// A first, coarse lattice tells ε and slope, the next ones are as fine as they ask.
+func newCurvature(steps []step, delta, tolerance float64) *curvature {
+	logDelta := math.Log(delta)
+	var n float64
+	logMass := make([]float64, len(steps))
+	for i, s := range steps {
+		n += s.count
+		logMass[i] = logDelta + cutOff - math.Log(s.count*float64(len(steps)))
+	}
+	m := newMoments(steps, logMass)
+	logPart := logDelta + cutOff
+	top, tail := m.chernoff(logPart)
+	lowest := m.below(logPart)
+	// A tilt that the tails do not dominate yet.
+	best := bisect(leastExponent, mostExponent, func(s float64) bool { return m.cumulant(s) > 4 })
+	epsilon, slope, bottom := 0.0, math.Max(best, tail), 0.0
+	estimate, _ := m.chernoff(logDelta)
+	target := math.Max(tolerance, 1e-3) * estimate
+	for {
+		spacing := math.Sqrt(12 * target / (n * (slope + 1)))
+		tilt, width := m.tilting(best, epsilon, lowest, top, logPart, func(tilt float64) bool {
+			charge := n * window{spacing: spacing, tilt: tilt, size: mostPoints}.roundoff()
+			return epsilon == 0 || m.cumulant(tilt)-tilt*epsilon+math.Log(charge) < logDelta+math.Log(target*slope/4)
+		})
+		width = math.Max(width, top-bottom)
+		size := 1 << 8
+		for size < mostPoints && float64(size-4)*spacing < width {
+			size *= 2
+		}
+		spacing = width / float64(size-4)
+		c := &curvature{steps, window{spacing, tilt, size, int(math.Ceil(top / spacing)), tail}, nil}
+		for i, s := range steps {
+			c.spectra = append(c.spectra, c.window.transform(s.discretize(spacing, logMass[i], -negligible/tilt)))
+		}
+		found, steep, exhausted := c.epsilon(steps, delta)
+		if found == 0 || size == mostPoints {
+			return c
+		}
+		if math.IsInf(found, 1) { // so coarse that the charges exceed δ
+			target /= 16
+			continue
+		}
+		epsilon, slope, target = found, steep, math.Max(leastError, tolerance*found)
+		bottom = 0.4 * epsilon
+		if exhausted {
+			epsilon, bottom = 0, 0
+		} else if n*(slope+1)*spacing*spacing/12 <= 1.1*target {
+			return c
+		}
+		_, best = minimize(leastExponent, mostExponent, func(s float64) float64 { return m.cumulant(s) - s*epsilon })
+	}
+}
