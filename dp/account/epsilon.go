@@ -50,8 +50,8 @@ type Guarantee struct {
 }
 
 // Epsilon returns the least ε at which the composition of events is proved to be
-// (ε, δ)-DP, by privacy loss distributions. It is at most 2·10⁻⁵ of itself above
-// the true ε, never below. The events may come in any order, several may be
+// (ε, δ)-DP, by privacy loss distributions. It is never below the true ε and
+// about 5·10⁻⁵ of itself above it. The events may come in any order, several may be
 // alike. It is an error if the two methods contradict each other.
 func Epsilon(events []Event, delta float64, a Adjacency) (Guarantee, error) {
 	m, err := NewMeter(delta, a)

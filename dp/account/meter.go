@@ -5,10 +5,12 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"gonum.org/v1/gonum/dsp/fourier"
 )
 
 // discretization is how much of ε the lattice may cost.
-const discretization = 1e-5
+const discretization = 5e-5
 
 // leastError is the error of ε below which no finer lattice is tried.
 const leastError = 1e-8
@@ -45,6 +47,7 @@ type curvature struct {
 	steps   []step
 	window  window
 	spectra []spectrum
+	fft     *fourier.FFT
 }
 
 // NewMeter returns a meter at δ.
@@ -128,7 +131,7 @@ func (c *curvature) epsilon(steps []step, delta float64) (epsilon, slope float64
 	for i, s := range steps {
 		counts[i] = s.count
 	}
-	return c.window.epsilon(c.spectra, counts, delta)
+	return c.window.epsilon(c.fft, c.spectra, counts, delta)
 }
 
 // newCurvature chooses a spacing and a window, and computes the spectra.
@@ -138,7 +141,8 @@ func (c *curvature) epsilon(steps []step, delta float64) (epsilon, slope float64
 //
 //	n·(slope+1)·spacing²/12.
 //
-// A first, coarse lattice tells ε and slope, the next ones are as fine as they ask.
+// A first, coarse lattice tells ε and slope, the next ones are as fine as they ask
+// and tilted to ε.
 func newCurvature(steps []step, delta, tolerance float64) *curvature {
 	logDelta := math.Log(delta)
 	var n float64
@@ -158,7 +162,10 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 	target := math.Max(tolerance, 1e-3) * estimate
 	for {
 		spacing := math.Sqrt(12 * target / (n * (slope + 1)))
-		tilt, width := m.tilting(best, epsilon, lowest, top, logPart, func(tilt float64) bool {
+		// Spreading lowers the loss of a composition too, by Hoeffding's inequality
+		// no further than this.
+		spread := spacing * math.Sqrt(-logPart*n/2)
+		tilt, width := m.tilting(best, epsilon, lowest-spread, top, logPart, func(tilt float64) bool {
 			charge := n * window{spacing: spacing, tilt: tilt, size: mostPoints}.roundoff()
 			return epsilon == 0 || m.cumulant(tilt)-tilt*epsilon+math.Log(charge) < logDelta+math.Log(target*slope/4)
 		})
@@ -168,9 +175,9 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 			size *= 2
 		}
 		spacing = width / float64(size-4)
-		c := &curvature{steps, window{spacing, tilt, size, int(math.Ceil(top / spacing)), tail}, nil}
+		c := &curvature{steps, window{spacing, tilt, size, int(math.Ceil(top / spacing)), tail}, nil, fourier.NewFFT(size)}
 		for i, s := range steps {
-			c.spectra = append(c.spectra, c.window.transform(s.discretize(spacing, logMass[i], -negligible/tilt)))
+			c.spectra = append(c.spectra, c.window.transform(c.fft, s.discretize(spacing, logMass[i], -negligible/tilt)))
 		}
 		found, steep, exhausted := c.epsilon(steps, delta)
 		if found == 0 || size == mostPoints {
@@ -180,11 +187,12 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 			target /= 16
 			continue
 		}
+		first := epsilon == 0
 		epsilon, slope, target = found, steep, math.Max(leastError, tolerance*found)
 		bottom = 0.4 * epsilon
 		if exhausted {
 			epsilon, bottom = 0, 0
-		} else if n*(slope+1)*spacing*spacing/12 <= 1.1*target {
+		} else if !first && n*(slope+1)*spacing*spacing/12 <= 1.1*target {
 			return c
 		}
 		_, best = minimize(leastExponent, mostExponent, func(s float64) float64 { return m.cumulant(s) - s*epsilon })

@@ -34,7 +34,7 @@ type spectrum struct {
 }
 
 // transform computes the spectrum. Losses outside the window wrap around it.
-func (w window) transform(l lattice) spectrum {
+func (w window) transform(fft *fourier.FFT, l lattice) spectrum {
 	s := spectrum{
 		logMoment: l.logMoment(w.tilt), tailMoment: l.logMoment(w.tail), logInfinite: l.logInfinite,
 		relativeError: l.relativeError(),
@@ -48,7 +48,7 @@ func (w window) transform(l lattice) spectrum {
 	s.norm = norm(tilted)
 	// The logarithm and the exponential of a tilted mass.
 	s.relativeError += 0x1p-50 * (1 + math.Abs(s.logMoment) + w.tilt*l.spacing*float64(max(-l.first, l.first+len(l.mass))))
-	coefficients := fourier.NewFFT(w.size).Coefficients(nil, tilted)
+	coefficients := fft.Coefficients(nil, tilted)
 	s.logAbs, s.arg = make([]float64, len(coefficients)), make([]float64, len(coefficients))
 	for i, c := range coefficients {
 		s.logAbs[i] = 0.5 * math.Log(real(c)*real(c)+imag(c)*imag(c))
@@ -63,7 +63,7 @@ const invisible = -50
 
 // compose returns the tilted masses of the composition, by lattice index modulo
 // the window's size.
-func (w window) compose(spectra []spectrum, counts []float64) []float64 {
+func (w window) compose(fft *fourier.FFT, spectra []spectrum, counts []float64) []float64 {
 	coefficients := make([]complex128, w.size/2+1)
 	for i := range coefficients {
 		var logAbs, arg float64
@@ -79,7 +79,7 @@ func (w window) compose(spectra []spectrum, counts []float64) []float64 {
 			coefficients[i] = complex(abs*cos, abs*sin)
 		}
 	}
-	return fourier.NewFFT(w.size).Sequence(nil, coefficients)
+	return fft.Sequence(nil, coefficients)
 }
 
 // epsilon returns the least ε at which the composition of counts steps is (ε, δ)
@@ -93,7 +93,7 @@ func (w window) compose(spectra []spectrum, counts []float64) []float64 {
 //   - the rounding errors of masses, transforms and sums.
 //
 // exhausted says that ε may be lower still, but not inside this window.
-func (w window) epsilon(spectra []spectrum, counts []float64, delta float64) (epsilon, slope float64, exhausted bool) {
+func (w window) epsilon(fft *fourier.FFT, spectra []spectrum, counts []float64, delta float64) (epsilon, slope float64, exhausted bool) {
 	var cumulant, above, relative, n, norms float64
 	left := delta
 	for i, s := range spectra {
@@ -111,7 +111,7 @@ func (w window) epsilon(spectra []spectrum, counts []float64, delta float64) (ep
 	decay, decayLess := math.Exp(-w.tilt*w.spacing), math.Exp(-(w.tilt+1)*w.spacing)
 	relative += 0x1p-50 / -math.Expm1(-w.tilt*w.spacing) // the recursion below
 	scale := math.Log(left) - math.Log1p(relative) - cumulant
-	masses := w.compose(spectra, counts)
+	masses := w.compose(fft, spectra, counts)
 	absolute := w.roundoff() * ((n+1)*norm(masses) + norms)
 	// With weights relative to e^(tilt·loss) at the current point a, over the
 	// points l from there on:
