@@ -52,3 +52,13 @@ func benchmarkCalibrate(b *testing.B, target, q float64, steps int, fixed ...Eve
 
 func BenchmarkCalibrate(b *testing.B)     { benchmarkCalibrate(b, 3, 256./60000, 14040) }
 func BenchmarkCalibrateDemo(b *testing.B) { benchmarkCalibrate(b, 10, 512./60000, 88, Event{1, 10, 5}) }
+
+// The slowest row of the reference table.
+func BenchmarkCalibrateSlowest(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Calibrate(0.5, 1e-8, 0.0001, 200_000, nil, AddRemove); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

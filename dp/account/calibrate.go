@@ -7,7 +7,7 @@ import (
 )
 
 // tolerance is the relative width at which Calibrate stops.
-const tolerance = 1e-5
+const tolerance = 5e-5
 
 // roughly is the tolerance of ε while Calibrate is far from the answer.
 const roughly = 1e-3
@@ -15,7 +15,7 @@ const roughly = 1e-3
 // maxNoiseMultiplier bounds the search of Calibrate.
 const maxNoiseMultiplier = 1e6
 
-// Calibrate returns the least noise multiplier, up to one part in 100,000 and
+// Calibrate returns the least noise multiplier, up to one part in 20,000 and
 // never too small, for which steps steps at sampling rate q, composed with the
 // fixed events, cost at most the target ε at δ, as Epsilon has it. Count the
 // reserve for redone steps into steps.
@@ -40,16 +40,16 @@ func Calibrate(target, delta, q float64, steps int, fixed []Event, a Adjacency) 
 	if epsilon := fine.epsilon(rest); epsilon > target {
 		return 0, fmt.Errorf("the other phases alone cost epsilon %.4g, more than the target of %.4g", epsilon, target)
 	}
-	coarse := &Meter{delta, a, roughly, map[direction]*curvature{}}
+	// The first direction is nearly always the worst.
+	coarse := &Meter{delta, a, roughly, a.directions()[:1], map[direction]*curvature{}}
 	// over is log(ε/target), where the search wants zero.
 	over := func(m *Meter, sigma float64) float64 {
 		c, _ := merge(append(slices.Clone(fixed), Event{q, sigma, steps}), a) // checked above
 		return math.Log(m.epsilon(c) / target)
 	}
-	lo, hi := bracket(func(sigma float64) float64 { return over(coarse, sigma) }, 0.5, 1, tolerance)
+	lo, hi := bracket(func(sigma float64) float64 { return over(coarse, sigma) }, 0.5, 1, roughly)
 	if hi <= maxNoiseMultiplier {
-		width := math.Max(hi/lo-1, 10*tolerance)
-		_, hi = bracket(func(sigma float64) float64 { return over(fine, sigma) }, lo*(1-width), hi*(1+width), tolerance)
+		_, hi = bracket(func(sigma float64) float64 { return over(fine, sigma) }, lo*(1-roughly), hi, tolerance)
 	}
 	if hi > maxNoiseMultiplier {
 		return 0, fmt.Errorf("no noise multiplier up to %g reaches epsilon %.4g at delta %g; choose a larger epsilon or delta", float64(maxNoiseMultiplier), target, delta)

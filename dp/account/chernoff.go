@@ -91,7 +91,7 @@ func minimize(from, to float64, f func(s float64) float64) (least, s float64) {
 // by their charge's logarithm. Where tails are heavy a smaller one needs a narrower
 // window: it is taken as long as its charge is tolerable.
 func (m moments) tilting(best, epsilon, lowest, top, logPart float64, tolerable func(tilt float64) bool) (tilt, width float64) {
-	for t, i := best, 0; i < 6; t, i = t*0.7, i+1 {
+	for t, i := best, 0; i < 7; t, i = t*0.75, i+1 {
 		above, _ := minimize(t*1.01, math.Max(mostExponent, t*2), func(s float64) float64 {
 			return (m.cumulant(s) - s*epsilon - logPart) / (s - t)
 		})

@@ -39,7 +39,9 @@ type Meter struct {
 	delta     float64
 	adjacency Adjacency
 	tolerance float64
-	curves    map[direction]*curvature
+	// directions are those looked at: all of the adjacency's.
+	directions []direction
+	curves     map[direction]*curvature
 }
 
 // curvature is a window with its spectra, and what it was made for.
@@ -58,7 +60,7 @@ func NewMeter(delta float64, a Adjacency) (*Meter, error) {
 	if a > ReplaceOne {
 		return nil, fmt.Errorf("there is no adjacency %d", a)
 	}
-	return &Meter{delta, a, discretization, map[direction]*curvature{}}, nil
+	return &Meter{delta, a, discretization, a.directions(), map[direction]*curvature{}}, nil
 }
 
 // Epsilon returns what Epsilon does.
@@ -96,7 +98,7 @@ func (m *Meter) epsilon(c composition) float64 {
 		return c.mu2
 	}
 	var worst float64
-	for _, d := range m.adjacency.directions() {
+	for _, d := range m.directions {
 		worst = math.Max(worst, m.along(d, c))
 	}
 	return worst
@@ -119,19 +121,19 @@ func (m *Meter) along(d direction, c composition) float64 {
 		curve = newCurvature(rounded, m.delta, m.tolerance)
 		m.curves[d] = curve
 	}
-	epsilon, _, exhausted := curve.epsilon(exact, m.delta)
-	if exhausted {
-		epsilon, _, _ = newCurvature(exact, m.delta, m.tolerance).epsilon(exact, m.delta)
+	found := curve.solve(exact, m.delta)
+	if found.exhausted {
+		found = newCurvature(exact, m.delta, m.tolerance).solve(exact, m.delta)
 	}
-	return epsilon
+	return found.epsilon
 }
 
-func (c *curvature) epsilon(steps []step, delta float64) (epsilon, slope float64, exhausted bool) {
+func (c *curvature) solve(steps []step, delta float64) answer {
 	counts := make([]float64, len(steps))
 	for i, s := range steps {
 		counts[i] = s.count
 	}
-	return c.window.epsilon(c.fft, c.spectra, counts, delta)
+	return c.window.solve(c.fft, c.spectra, counts, delta)
 }
 
 // newCurvature chooses a spacing and a window, and computes the spectra.
@@ -157,17 +159,22 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 	lowest := m.below(logPart)
 	// A tilt that the tails do not dominate yet.
 	best := bisect(leastExponent, mostExponent, func(s float64) bool { return m.cumulant(s) > 4 })
-	epsilon, slope, bottom := 0.0, math.Max(best, tail), 0.0
+	last, spacing, bottom := answer{slope: math.Max(best, tail), norm: 1}, 0.0, 0.0
 	estimate, _ := m.chernoff(logDelta)
 	target := math.Max(tolerance, 1e-3) * estimate
 	for {
-		spacing := math.Sqrt(12 * target / (n * (slope + 1)))
+		before := spacing
+		spacing = math.Sqrt(12 * target / (n * (last.slope + 1)))
+		norm := last.norm
+		if before > 0 {
+			norm *= math.Sqrt(spacing / before) // as a density's
+		}
 		// Spreading lowers the loss of a composition too, by Hoeffding's inequality
 		// no further than this.
 		spread := spacing * math.Sqrt(-logPart*n/2)
-		tilt, width := m.tilting(best, epsilon, lowest-spread, top, logPart, func(tilt float64) bool {
-			charge := n * window{spacing: spacing, tilt: tilt, size: mostPoints}.roundoff()
-			return epsilon == 0 || m.cumulant(tilt)-tilt*epsilon+math.Log(charge) < logDelta+math.Log(target*slope/4)
+		tilt, width := m.tilting(best, last.epsilon, lowest-spread, top, logPart, func(tilt float64) bool {
+			charge := (n*norm + 1) * window{spacing: spacing, tilt: tilt, size: mostPoints}.roundoff()
+			return last.epsilon == 0 || m.cumulant(tilt)-tilt*last.epsilon+math.Log(charge) < logDelta+math.Log(target*last.slope/4)
 		})
 		width = math.Max(width, top-bottom)
 		size := 1 << 8
@@ -179,22 +186,21 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 		for i, s := range steps {
 			c.spectra = append(c.spectra, c.window.transform(c.fft, s.discretize(spacing, logMass[i], -negligible/tilt)))
 		}
-		found, steep, exhausted := c.epsilon(steps, delta)
-		if found == 0 || size == mostPoints {
+		found := c.solve(steps, delta)
+		switch enough := n*(found.slope+1)*spacing*spacing/12 <= 1.1*math.Max(leastError, tolerance*found.epsilon); {
+		case found.epsilon == 0 || size == mostPoints:
 			return c
-		}
-		if math.IsInf(found, 1) { // so coarse that the charges exceed δ
+		case math.IsInf(found.epsilon, 1): // so coarse that the charges exceed δ
 			target /= 16
 			continue
-		}
-		first := epsilon == 0
-		epsilon, slope, target = found, steep, math.Max(leastError, tolerance*found)
-		bottom = 0.4 * epsilon
-		if exhausted {
-			epsilon, bottom = 0, 0
-		} else if !first && n*(slope+1)*spacing*spacing/12 <= 1.1*target {
+		case enough && last.epsilon > 0 && !found.exhausted:
 			return c
 		}
-		_, best = minimize(leastExponent, mostExponent, func(s float64) float64 { return m.cumulant(s) - s*epsilon })
+		target = math.Max(leastError, tolerance*found.epsilon)
+		_, best = minimize(leastExponent, mostExponent, func(s float64) float64 { return m.cumulant(s) - s*found.epsilon })
+		if last = found; last.exhausted {
+			last.epsilon = 0
+		}
+		bottom = 0.4 * last.epsilon
 	}
 }

@@ -82,18 +82,25 @@ func (w window) compose(fft *fourier.FFT, spectra []spectrum, counts []float64) 
 	return fft.Sequence(nil, coefficients)
 }
 
-// epsilon returns the least ε at which the composition of counts steps is (ε, δ)
-// in this direction, and the slope -d(log δ)/dε there. It is exact for the
-// lattices up to what is charged to δ, all of it upwards:
+// answer is what a window says.
+type answer struct {
+	epsilon float64
+	slope   float64 // -d(log δ)/dε there
+	norm    float64 // Euclidean norm of the composition's tilted masses
+	// exhausted says that ε may be lower still, but not inside the window.
+	exhausted bool
+}
+
+// solve returns the least ε at which the composition of counts steps is (ε, δ)
+// in this direction. It is exact for the lattices up to what is charged to δ, all
+// of it upwards:
 //
 //   - what the lattices put at infinity;
 //   - what lies above the window, by Chernoff's bound. It wraps around to below,
 //     where it is not trusted. What lies below the window wraps around to above
 //     and is counted there as if it were larger;
 //   - the rounding errors of masses, transforms and sums.
-//
-// exhausted says that ε may be lower still, but not inside this window.
-func (w window) epsilon(fft *fourier.FFT, spectra []spectrum, counts []float64, delta float64) (epsilon, slope float64, exhausted bool) {
+func (w window) solve(fft *fourier.FFT, spectra []spectrum, counts []float64, delta float64) answer {
 	var cumulant, above, relative, n, norms float64
 	left := delta
 	for i, s := range spectra {
@@ -106,13 +113,14 @@ func (w window) epsilon(fft *fourier.FFT, spectra []spectrum, counts []float64, 
 	}
 	left -= math.Exp(above - w.tail*float64(w.last+1)*w.spacing)
 	if !(left > 0) {
-		return math.Inf(1), 0, false
+		return answer{epsilon: math.Inf(1)}
 	}
 	decay, decayLess := math.Exp(-w.tilt*w.spacing), math.Exp(-(w.tilt+1)*w.spacing)
 	relative += 0x1p-50 / -math.Expm1(-w.tilt*w.spacing) // the recursion below
 	scale := math.Log(left) - math.Log1p(relative) - cumulant
 	masses := w.compose(fft, spectra, counts)
-	absolute := w.roundoff() * ((n+1)*norm(masses) + norms)
+	found := answer{norm: norm(masses)}
+	absolute := w.roundoff() * ((n+1)*found.norm + norms)
 	// With weights relative to e^(tilt·loss) at the current point a, over the
 	// points l from there on:
 	var excess float64 // Σ mass·e^(-tilt(l-a))·(1-e^(a-l)): δ(a)
@@ -124,20 +132,22 @@ func (w window) epsilon(fft *fourier.FFT, spectra []spectrum, counts []float64, 
 		a := float64(i) * w.spacing
 		if limit := math.Exp(scale + w.tilt*a); nextExcess+absolute > limit {
 			// ε is in the cell above a, where δ is linear in e^ε.
+			if i == w.last {
+				return answer{epsilon: math.Inf(1)}
+			}
 			top := a + w.spacing
 			room := math.Exp(scale+w.tilt*top) - absolute - excess
-			epsilon = top + math.Log1p(-math.Max(0, math.Min(width, room/other)))
-			if i == w.last {
-				return math.Inf(1), 0, false
-			}
-			return math.Max(0, epsilon) * (1 + 0x1p-50), (other - room) / (excess + room), false
+			epsilon := top + math.Log1p(-math.Max(0, math.Min(width, room/other)))
+			found.epsilon, found.slope = math.Max(0, epsilon)*(1+0x1p-50), (other-room)/(excess+room)
+			return found
 		}
 		excess, other = nextExcess, nextOther
 		if i <= 0 {
-			return 0, 0, false
+			return found
 		}
 	}
-	return float64(w.last-w.size+1) * w.spacing, other / excess, true
+	found.epsilon, found.slope, found.exhausted = float64(w.last-w.size+1)*w.spacing, other/excess, true
+	return found
 }
 
 // roundoff bounds the error of δ by rounding in and between the transforms, in
