@@ -17,7 +17,7 @@ const leastError = 1e-8
 
 // mostPoints bounds a window: beyond it the lattice becomes coarser, which is
 // pessimistic too.
-const mostPoints = 1 << 21
+const mostPoints = 1 << 20
 
 // cutOff is the logarithm of the part of δ that goes to each of the losses that
 // are not followed: a step's top, and what lies above the window.
