@@ -142,3 +142,12 @@ func TestGaussianEpsilon(t *testing.T) {
 		}
 	}
 }
+
+// gaussianEpsilon returns ε at δ of N(0, 1) against N(mu, 1) (Balle, Wang 2018,
+// arXiv 1805.06530, Theorem 8): the accountant's twin for everyone's steps.
+func gaussianEpsilon(mu, delta float64) float64 {
+	return bisect(0, 1000, func(e float64) bool {
+		n := distuv.UnitNormal
+		return n.CDF(mu/2-e/mu)-math.Exp(e)*n.CDF(-mu/2-e/mu) > delta
+	})
+}

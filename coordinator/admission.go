@@ -107,8 +107,12 @@ type placement struct {
 // whether the domain allows it: a run that it refuses leaves nothing behind.
 func (c *Coordinator) place(a ledger.Admit) (*placement, error) {
 	p, view := &placement{admit: a}, c.ledger.fsm.view()
-	if _, known := view.Domain(a.Domain); c.opt.Run.Public && !known {
-		r := domain.RegisterPublic(a.Run, a.Budget, a.Unit)
+	d, known := view.Domain(a.Domain)
+	if run := c.opt.Run.Adjacency; known && d.Register.Adjacency != run {
+		return nil, fmt.Errorf("the run's noise is for the adjacency %s, data domain %q was registered for %s; set privacy.adjacency: %[3]s", run, a.Domain, d.Register.Adjacency)
+	}
+	if c.opt.Run.Public && !known {
+		r := domain.RegisterPublic(a.Run, a.Budget, a.Unit, c.opt.Run.Adjacency)
 		p.register = &r
 	}
 	if err := p.findVersion(view, c.opt); err != nil {

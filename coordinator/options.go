@@ -27,9 +27,11 @@ type RunIdentity struct {
 	Domain string      // registered data domain that is charged; "" if Public
 	Public bool        // the images are declared public: the run gets a domain of its own
 	Unit   ledger.Unit // what the run protects
-	Spec   ledger.Hash
-	Budget ledger.Budget // Unlimited in test mode
-	Phases []plan.Mechanism
+	// Adjacency is that of the run's own budget; the domain's must be the same.
+	Adjacency ledger.Adjacency // default AddRemove
+	Spec      ledger.Hash
+	Budget    ledger.Budget // Unlimited in test mode
+	Phases    []plan.Mechanism
 	// Tags returns the tags of the run's images under a key, in ascending order.
 	// Public images are only asked for theirs where private ones are known.
 	Tags func(key []byte) []tags.Tag
@@ -79,6 +81,9 @@ func (o *Options) defaults() error {
 		if *d.value == 0 {
 			*d.value = d.standard
 		}
+	}
+	if o.Run.Adjacency == 0 {
+		o.Run.Adjacency = ledger.AddRemove
 	}
 	switch {
 	case o.StateDir == "":

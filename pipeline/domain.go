@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dploda/dploda/coordinator"
+	"github.com/dploda/dploda/dp/account"
 	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 	"github.com/dploda/dploda/internal/config"
@@ -20,6 +21,18 @@ func (r *resolved) ledgerUnit() ledger.Unit {
 		return ledger.UnitGroup
 	}
 	return ledger.UnitImage
+}
+
+// ledgerAdjacency is the ledger's word for which data sets the run's ε compares.
+func (r *resolved) ledgerAdjacency() ledger.Adjacency {
+	if r.spec.Privacy.Adjacency == config.ReplaceOne {
+		return ledger.ReplaceOne
+	}
+	return ledger.AddRemove
+}
+
+func (r *resolved) adjacency() account.Adjacency {
+	return domain.AccountantsAdjacency(r.ledgerAdjacency())
 }
 
 // DomainSpec is a data domain to be registered.

@@ -110,7 +110,7 @@ func (r *run) openCoordinator(ctx context.Context, f fleet.Fleet) (*coordinator.
 	c, err := coordinator.Open(ctx, coordinator.Options{
 		StateDir: state, Resume: r.folder.Done(admittedMark), Fleet: f, Arithmetic: r.dev.Kind(), TestSeed: r.opts.TestSeed,
 		Run: coordinator.RunIdentity{
-			ID: ledger.RunID(r.identity.RunID), Domain: r.spec.Privacy.Domain, Public: r.spec.Data.Public, Unit: r.ledgerUnit(),
+			ID: ledger.RunID(r.identity.RunID), Domain: r.spec.Privacy.Domain, Public: r.spec.Data.Public, Unit: r.ledgerUnit(), Adjacency: r.ledgerAdjacency(),
 			Spec: ledger.Hash(hash), Budget: b, Phases: r.mechanisms,
 			Tags: func(key []byte) []tags.Tag { return dataset.Tags(key, r.train) },
 		},
@@ -143,6 +143,7 @@ type watcher struct {
 	metrics     *rundir.Metrics
 	learner     *adapterLearner
 	coordinator *coordinator.Coordinator
+	accountant  *account.Meter // of what the ledger was charged
 	meter       *meter
 	phase       string
 	note        string
@@ -259,6 +260,12 @@ func (w *watcher) epsilon() (*float64, error) {
 	if !ok {
 		return nil, fmt.Errorf("the ledger does not know this run")
 	}
-	epsilon, _, err := account.RDPEpsilon(domain.Spent(view), view.Admit.Budget.Delta())
-	return &epsilon, err
+	if w.accountant == nil {
+		var err error
+		if w.accountant, err = account.NewMeter(view.Admit.Budget.Delta(), w.adjacency()); err != nil {
+			return nil, err
+		}
+	}
+	g, err := w.accountant.Epsilon(domain.Spent(view))
+	return &g.Epsilon, err
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dploda/dploda/dp/account"
 	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
 )
@@ -126,7 +125,7 @@ func describeLedger(h header, view ledger.View) (*ledgerFacts, error) {
 		f.Domains = append(f.Domains, facts)
 	}
 	for _, run := range view.Runs {
-		r, err := describeRun(run)
+		r, err := describeRun(view, run)
 		if err != nil {
 			return nil, fmt.Errorf("what run %s spent cannot be computed: %w", run.Admit.Run, err)
 		}
@@ -135,7 +134,7 @@ func describeLedger(h header, view ledger.View) (*ledgerFacts, error) {
 	return f, nil
 }
 
-func describeRun(run ledger.RunView) (ledgerRunFacts, error) {
+func describeRun(view ledger.View, run ledger.RunView) (ledgerRunFacts, error) {
 	a := run.Admit
 	r := ledgerRunFacts{
 		Run: a.Run.String(), Domain: a.Domain, Spec: a.Spec.String(), Status: runStatus(run), TestMode: a.TestMode, Delta: a.Budget.Delta(),
@@ -151,7 +150,8 @@ func describeRun(run ledger.RunView) (ledgerRunFacts, error) {
 	}
 	budget := a.Budget.Epsilon()
 	r.EpsilonBudget = &budget
-	epsilon, _, err := account.RDPEpsilon(domain.Spent(run), r.Delta)
+	d, _ := view.Domain(a.Domain)
+	epsilon, _, err := epsilons(domain.Spent(run), r.Delta, d.Register.Adjacency)
 	if err == nil && !math.IsInf(epsilon, 1) {
 		r.EpsilonSpent = &epsilon
 	}

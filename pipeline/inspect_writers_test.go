@@ -338,7 +338,7 @@ func inspectedLedger(t testing.TB, budget ledger.Budget) *ledger.Machine {
 		apply(ledger.Charge{Run: run, Prev: m.Head(), Plan: p.PlanID(), Charge: ledger.ChargeID{charge}})
 		return p.PlanID()
 	}
-	register := domain.RegisterPublic(run, budget, ledger.UnitImage)
+	register := domain.RegisterPublic(run, budget, ledger.UnitImage, ledger.AddRemove)
 	apply(register)
 	admit, err := domain.Fill(ledger.Admit{Run: run, Prev: m.Head(), Domain: register.Domain, Unit: ledger.UnitImage, Budget: budget,
 		TestMode: budget.EpsilonMicro == ledger.Unlimited, Phases: []plan.Mechanism{inspectedMechanism(t)}}, m.View())
@@ -354,11 +354,11 @@ func inspectedLedger(t testing.TB, budget ledger.Budget) *ledger.Machine {
 func writeLedger(t testing.TB, dir string) written {
 	t.Helper()
 	m := inspectedLedger(t, ledger.Budget{EpsilonMicro: 2_500_000, DeltaNumerator: 1, DeltaExponent: 5})
-	epsilon, _, err := account.RDPEpsilon([]account.Event{{SampleRate: inspectedMechanism(t).SampleRate(), NoiseMultiplier: inspectedMechanism(t).NoiseMultiplier(), Steps: 3}}, 1e-5)
+	g, err := account.Epsilon([]account.Event{{SampleRate: inspectedMechanism(t).SampleRate(), NoiseMultiplier: inspectedMechanism(t).NoiseMultiplier(), Steps: 3}}, 1e-5, account.AddRemove)
 	must(t, err)
 	path := put(t, dir, "ledger.export", ledger.Export(m.Events()), nil)
 	return written{path, "ledger", "an exported ledger of 1 run, its chain of 9 entries verified",
-		[]string{m.Head().String(), "c0ffee00000000000000000000000000 of domain public-c0ffee00000000000000000000000000, open", fmt.Sprintf("ε %.6f of 2.5 at δ 1e-05", epsilon),
+		[]string{m.Head().String(), "c0ffee00000000000000000000000000 of domain public-c0ffee00000000000000000000000000, open", fmt.Sprintf("ε %.6f of 2.5 at δ 1e-05", g.Epsilon),
 			"open: 3 steps planned + 2 reserved, 3 charged, 1 committed", "step 1 of finetune, charged"},
 		map[string]any{"entries": 9.0, "head": m.Head().String()}}
 }

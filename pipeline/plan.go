@@ -126,7 +126,7 @@ func (r *resolved) calibrate(dim int) error {
 	}
 	rate := min(1, float64(f.Batch)/float64(size))
 	reserve := plan.DefaultReserve(f.Steps)
-	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, domain.Granted(r.mechanisms))
+	sigma, err := account.Calibrate(b.Epsilon(), b.Delta(), rate, f.Steps+reserve, domain.Granted(r.mechanisms), r.adjacency())
 	if err != nil {
 		return fmt.Errorf("calibrate the noise to privacy.epsilon %g: %w", r.spec.Privacy.Epsilon, err)
 	}
@@ -143,9 +143,9 @@ func (r *resolved) calibrate(dim int) error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	r.mechanisms = append(r.mechanisms, m)
-	epsilon, _, err := account.RDPEpsilon(domain.Granted(r.mechanisms), b.Delta())
-	if err == nil && epsilon > b.Epsilon() {
-		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", epsilon, r.spec.Privacy.Epsilon)
+	g, err := account.Epsilon(domain.Granted(r.mechanisms), b.Delta(), r.adjacency())
+	if err == nil && g.Epsilon > b.Epsilon() {
+		err = fmt.Errorf("the realised mechanisms cost ε %.6f of %g", g.Epsilon, r.spec.Privacy.Epsilon)
 	}
 	return err
 }
@@ -211,6 +211,7 @@ type ResolvedPlan struct {
 	EpsilonBudget float64          `json:"epsilon_budget"`
 	EpsilonFinal  float64          `json:"epsilon_final"` // all planned steps, reserves included
 	Delta         float64          `json:"delta"`
+	Adjacency     string           `json:"adjacency"`
 	Unit          string           `json:"unit"` // image or group; the batch and the nominal size count these
 	Nominal       int              `json:"nominal_size"`
 	Mechanisms    []StatementPhase `json:"mechanisms"`
@@ -229,7 +230,7 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	epsilon, _, err := account.RDPEpsilon(domain.Granted(r.mechanisms), spec.Privacy.Delta)
+	g, err := account.Epsilon(domain.Granted(r.mechanisms), spec.Privacy.Delta, r.adjacency())
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +245,7 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	m, perWorker := exe.Memory(), int64(threads(spec.Workers))
 	p := &ResolvedPlan{
 		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().GradientDim(),
-		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: epsilon, Delta: spec.Privacy.Delta,
+		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: g.Epsilon, Adjacency: r.spec.Privacy.Adjacency, Delta: spec.Privacy.Delta,
 		Unit: r.unit(), Nominal: spec.Data.NominalSize, Workers: spec.Workers.Count, Threads: int(perWorker),
 		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
 		Config:      string(spec.Resolved()),
@@ -284,7 +285,7 @@ func (p *ResolvedPlan) Text() string {
 		protected = "one unit of the unit file, with all its images"
 	}
 	fmt.Fprintf(&b, "# protected: %s; nominal %d of them\n", protected, p.Nominal)
-	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta)
+	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g, %s\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta, p.Adjacency)
 	if d := p.Domain; d != nil {
 		fmt.Fprintf(&b, "# data domain %s: %s\n", d.Name, d.Verdict)
 	}

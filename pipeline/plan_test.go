@@ -69,9 +69,9 @@ func TestResolveSpendsTheBudgetAndNoMore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			epsilon, _, err := account.RDPEpsilon(domain.Granted(r.mechanisms), b.Delta())
-			if err != nil || epsilon > b.Epsilon() || epsilon < 0.999*b.Epsilon() {
-				t.Errorf("granted ε is %v of %v (error %v)", epsilon, b.Epsilon(), err)
+			g, err := account.Epsilon(domain.Granted(r.mechanisms), b.Delta(), account.AddRemove)
+			if err != nil || g.Epsilon > b.Epsilon() || g.Epsilon < 0.999*b.Epsilon() {
+				t.Errorf("granted ε is %v of %v (error %v)", g.Epsilon, b.Epsilon(), err)
 			}
 			f := r.finetune()
 			if f.Reserve != plan.DefaultReserve(spec.Finetune.Steps) || f.Divisor != float64(spec.Finetune.Batch) {

@@ -158,7 +158,7 @@ func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledg
 	if r.opts.TestSeed == nil {
 		run, _ := view.Run(ledger.RunID(r.identity.RunID)) // known: the statement was made of it
 		alone := ledger.RunView{Phases: run.Phases[:1]}
-		epsilon, _, err := epsilons(domain.Spent(alone), run.Admit.Budget.Delta())
+		epsilon, _, err := epsilons(domain.Spent(alone), run.Admit.Budget.Delta(), r.ledgerAdjacency())
 		if err != nil {
 			return err
 		}

@@ -131,7 +131,7 @@ func newStatement(view ledger.View, id ledger.RunID) (*Statement, error) {
 	}
 	s := &Statement{
 		Format: statementFormat, EpsilonBudget: run.Admit.Budget.Epsilon(), Delta: run.Admit.Budget.Delta(),
-		Unit: run.Admit.Unit.String(), Accountant: accountantName,
+		Unit: run.Admit.Unit.String(), Accountant: account.Accountant,
 		EarlierAdapters: []string{}, ThreatModel: threatModel,
 		RunID: hexID(id), LedgerHead: view.Head.String(), LedgerEntries: view.Entries, Version: Version,
 	}
@@ -142,10 +142,10 @@ func newStatement(view ledger.View, id ledger.RunID) (*Statement, error) {
 	if s.Domain, err = describeDomain(view, d); err != nil {
 		return nil, err
 	}
-	if s.EpsilonGranted, s.RDPEpsilonGranted, err = epsilons(domain.Granted(run.Admit.Phases), s.Delta); err != nil {
+	if s.EpsilonGranted, s.RDPEpsilonGranted, err = epsilons(domain.Granted(run.Admit.Phases), s.Delta, d.Register.Adjacency); err != nil {
 		return nil, err
 	}
-	if s.EpsilonSpent, s.RDPEpsilonSpent, err = epsilons(domain.Spent(run), s.Delta); err != nil {
+	if s.EpsilonSpent, s.RDPEpsilonSpent, err = epsilons(domain.Spent(run), s.Delta, d.Register.Adjacency); err != nil {
 		return nil, err
 	}
 	for _, p := range run.Phases {
@@ -154,12 +154,10 @@ func newStatement(view ledger.View, id ledger.RunID) (*Statement, error) {
 	return s, nil
 }
 
-const accountantName = "Rényi DP of the Poisson-subsampled Gaussian (Mironov, Talwar, Zhang 2019), converted as Canonne, Kamath, Steinke 2020"
-
 // epsilons is the accountant's ε of the events and that of its cross-check.
-func epsilons(events []account.Event, delta float64) (epsilon, rdp float64, err error) {
-	epsilon, _, err = account.RDPEpsilon(events, delta)
-	return epsilon, epsilon, err
+func epsilons(events []account.Event, delta float64, a ledger.Adjacency) (epsilon, rdp float64, err error) {
+	g, err := account.Epsilon(events, delta, domain.AccountantsAdjacency(a))
+	return g.Epsilon, g.RDPEpsilon, err
 }
 
 // writeStatement writes privacy.json and PRIVACY.md: from the ledger alone,

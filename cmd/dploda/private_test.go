@@ -156,16 +156,16 @@ func checkSpent(t *testing.T, out string) {
 		}
 		charged = append(charged, account.Event{SampleRate: m.SampleRate(), NoiseMultiplier: m.NoiseMultiplier(), Steps: p.Charges})
 	}
-	epsilon, _, err := account.RDPEpsilon(charged, s.Delta)
-	if err != nil || epsilon != s.EpsilonSpent || epsilon > s.EpsilonGranted || s.EpsilonGranted > s.EpsilonBudget || s.EpsilonBudget != 10 {
-		t.Errorf("the charges cost ε %v (%v), the statement says %v of %v of %v", epsilon, err, s.EpsilonSpent, s.EpsilonGranted, s.EpsilonBudget)
+	g, err := account.Epsilon(charged, s.Delta, account.AddRemove)
+	if err != nil || g.Epsilon != s.EpsilonSpent || g.Epsilon > s.EpsilonGranted || s.EpsilonGranted > s.EpsilonBudget || s.EpsilonBudget != 10 {
+		t.Errorf("the charges cost ε %v (%v), the statement says %v of %v of %v", g.Epsilon, err, s.EpsilonSpent, s.EpsilonGranted, s.EpsilonBudget)
 	}
 	var report pipeline.Report
 	if err := json.Unmarshal(read(t, out, "share", "report.json"), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.EpsilonSpent == nil || *report.EpsilonSpent != epsilon {
-		t.Errorf("the report says ε %v, the ledger %v", report.EpsilonSpent, epsilon)
+	if report.EpsilonSpent == nil || *report.EpsilonSpent != g.Epsilon {
+		t.Errorf("the report says ε %v, the ledger %v", report.EpsilonSpent, g.Epsilon)
 	}
 }
 

@@ -10,27 +10,10 @@ import "math"
 const firstFilterOrder, lastFilterOrder = 11, 40960
 
 // Divergence returns an upper bound on the Rényi divergence of order > 1 of one
-// step, in nats, between the outputs with and without one example; +Inf without
+// step, in nats, between the outputs on neighbouring data sets; +Inf without
 // noise.
-func Divergence(sampleRate, noiseMultiplier, order float64) float64 {
-	return rdp(sampleRate, noiseMultiplier, order)
-}
-
-// ReplaceOneDivergence is Divergence between the outputs with one example and
-// with another in its place. Through the outputs with neither, by the triangle
-// inequality of Rényi divergences with p = 2 (Mironov 2017, arXiv 1702.07476,
-// Proposition 11),
-//
-//	D_α(P‖Q) ≤ (α-1/2)/(α-1)·D_2α(P‖R) + D_(2α-1)(R‖Q),
-//
-// or without amplification, as a sum whose sensitivity is doubled. It is not
-// tight: for small σ it may be several times what it bounds.
-func ReplaceOneDivergence(sampleRate, noiseMultiplier, order float64) float64 {
-	through := (order-0.5)/(order-1)*rdp(sampleRate, noiseMultiplier, 2*order) + rdp(sampleRate, noiseMultiplier, 2*order-1)
-	if sampleRate == 0 {
-		return 0
-	}
-	return math.Min(through*(1+inflation), rdp(1, noiseMultiplier/2, order))
+func Divergence(sampleRate, noiseMultiplier, order float64, a Adjacency) float64 {
+	return rdp(sampleRate, noiseMultiplier, order, a)
 }
 
 // FilterLimit returns the largest sum of divergences of the given order that

@@ -23,11 +23,18 @@ var orders = func() []float64 {
 	return append(set, 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 2048, 4096)
 }()
 
+// mostReplacing is the highest order tried under replace-one adjacency: beyond,
+// the error bound of the quadrature is not good enough.
+const mostReplacing = 63
+
 // rdp returns an upper bound on the Rényi divergence of the given order,
 // ε(α) = log(A_α)/(α-1), of one step of the Gaussian mechanism with noise
-// multiplier sigma on a Poisson sample of rate q. It covers adding and removing
-// an example: Mironov, Talwar, Zhang 2019, Theorem 4 and Section 3.3.
-func rdp(q, sigma, order float64) float64 {
+// multiplier sigma on a Poisson sample of rate q. Under AddRemove it covers
+// adding and removing an example: Mironov, Talwar, Zhang 2019, Theorem 4 and
+// Section 3.3. Under ReplaceOne it is the divergence of the dominating pair: a
+// Rényi divergence is an integral of hockey-stick divergences with weights that
+// are not negative.
+func rdp(q, sigma, order float64, a Adjacency) float64 {
 	if q == 0 {
 		return 0
 	}
@@ -35,14 +42,18 @@ func rdp(q, sigma, order float64) float64 {
 		return math.Inf(1)
 	}
 	// Without sampling; also a bound with it, by quasi-convexity.
-	full := order / (2 * sigma * sigma) * (1 + inflation)
-	if q == 1 || sigma < weakNoise {
+	mu := a.sensitivity() / sigma
+	full := order / 2 * mu * mu * (1 + inflation)
+	if q == 1 || sigma < weakNoise || (a == ReplaceOne && order > mostReplacing) {
 		return full
 	}
 	var logExcess float64
-	if order == math.Trunc(order) {
+	switch {
+	case a == ReplaceOne:
+		logExcess = logExcessReplacing(q, sigma, order)
+	case order == math.Trunc(order):
 		logExcess = logExcessInteger(q, sigma, int(order))
-	} else {
+	default:
 		logExcess = logExcessIntegral(q, sigma, order)
 	}
 	return math.Min(full, softplus(logExcess)/(order-1)*(1+inflation))
@@ -86,17 +97,33 @@ func logExcessIntegral(q, sigma, order float64) float64 {
 	for i := from; i <= to; i++ {
 		z := i * h
 		density := -z * z / (2 * sigma * sigma)
-		sum = logAdd(sum, density+logConvexity(q, (2*z-1)/(2*sigma*sigma), order))
+		sum = logAdd(sum, density+logConvexity(logMixture(q, (2*z-1)/(2*sigma*sigma)), order))
 	}
 	return sum + math.Log(h/(sigma*math.Sqrt(2*math.Pi)))
 }
 
-// logConvexity returns log((1+w)^α - 1 - αw) for w = q(eˢ - 1).
-func logConvexity(q, s, order float64) float64 {
-	logRatio := math.Log1p(q * math.Expm1(math.Min(s, 30))) // log(1+w)
-	if s > 30 {
-		logRatio = math.Log(q) + s + math.Log1p((1-q)*math.Exp(-s)/q)
+// logExcessReplacing returns log(A_α - 1) for replacing an example,
+//
+//	A_α - 1 = ∫ Q(y) ((1+w)^α - 1 - αw) dy,  1+w = P(y)/Q(y),
+//
+// with P and Q as in pair, by the same rule. On Im y = ±d the denominator of P/Q
+// is at least 1/√2 of what it is on the real axis, so that the error grows by
+// 2^((α-1)/2) at most.
+func logExcessReplacing(q, sigma, order float64) float64 {
+	p := pair{replacing, q, sigma}
+	h := sigma / math.Max(16, math.Ceil(8/sigma))
+	from, to := math.Floor(-(1+12*sigma)/h), math.Ceil((2*order+12*sigma)/h)
+	sum := math.Inf(-1)
+	for i := from; i <= to; i++ {
+		y := i * h
+		density := -y*y/(2*sigma*sigma) + logMixture(q, (-2*y-1)/(2*sigma*sigma))
+		sum = logAdd(sum, density+logConvexity(p.loss(y), order))
 	}
+	return sum + math.Log(h/(sigma*math.Sqrt(2*math.Pi)))
+}
+
+// logConvexity returns log((1+w)^α - 1 - αw) for logRatio = log(1+w).
+func logConvexity(logRatio, order float64) float64 {
 	if order*logRatio > 600 {
 		return order * logRatio // leaving out 1 + αw errs upwards
 	}

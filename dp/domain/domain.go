@@ -15,24 +15,16 @@ import (
 
 // epsilon returns the ε at δ of a composition that was fixed in advance.
 func epsilon(events []account.Event, delta float64, a ledger.Adjacency) (float64, error) {
-	if a == ledger.ReplaceOne {
-		return replaceOneEpsilon(events, delta), nil
-	}
-	e, _, err := account.RDPEpsilon(events, delta)
-	return e, err
+	g, err := account.Epsilon(events, delta, AccountantsAdjacency(a))
+	return g.Epsilon, err
 }
 
-// replaceOneEpsilon is a Rényi bound.
-func replaceOneEpsilon(events []account.Event, delta float64) float64 {
-	best := math.Inf(1)
-	for tenths := 11.0; tenths < 1000; tenths = math.Ceil(tenths * 1.03) {
-		order, sum := tenths/10, 0.0
-		for _, e := range events {
-			sum += float64(e.Steps) * account.ReplaceOneDivergence(e.SampleRate, e.NoiseMultiplier, order)
-		}
-		best = math.Min(best, math.Max(0, sum+math.Log1p(-1/order)-math.Log(delta*order)/(order-1)))
+// AccountantsAdjacency is a in the accountant's type.
+func AccountantsAdjacency(a ledger.Adjacency) account.Adjacency {
+	if a == ledger.ReplaceOne {
+		return account.ReplaceOne
 	}
-	return best * (1 + tolerance)
+	return account.AddRemove
 }
 
 // standardOrder is that of a domain without a limit, whose filter is not used.
@@ -52,8 +44,8 @@ func Register(name string, b ledger.Budget, order ledger.Order, unit ledger.Unit
 
 // RegisterPublic is Register for the one run on images declared public that the
 // domain is made for.
-func RegisterPublic(run ledger.RunID, b ledger.Budget, unit ledger.Unit) ledger.Register {
-	r := Register(ledger.PublicPrefix+run.String(), b, 0, unit, ledger.AddRemove)
+func RegisterPublic(run ledger.RunID, b ledger.Budget, unit ledger.Unit, a ledger.Adjacency) ledger.Register {
+	r := Register(ledger.PublicPrefix+run.String(), b, 0, unit, a)
 	r.Public = true
 	return r
 }
@@ -84,11 +76,7 @@ func Costs(phases []plan.Mechanism, d ledger.Register) []uint64 {
 
 // cost is Costs before rounding.
 func cost(m plan.Mechanism, d ledger.Register) float64 {
-	divergence := account.Divergence
-	if d.Adjacency == ledger.ReplaceOne {
-		divergence = account.ReplaceOneDivergence
-	}
-	return divergence(m.SampleRate(), m.NoiseMultiplier(), float64(d.Order)/10) / ledger.CostUnit
+	return account.Divergence(m.SampleRate(), m.NoiseMultiplier(), float64(d.Order)/10, AccountantsAdjacency(d.Adjacency)) / ledger.CostUnit
 }
 
 // roundUp returns the least integer that is at least x and positive.

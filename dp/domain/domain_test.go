@@ -74,11 +74,11 @@ func TestDeclaredRunsCompose(t *testing.T) {
 	s := newSite(t, tenAtFive, ledger.AddRemove)
 	m := everyone(2, 8, 2)
 	of := func(runs int) uint64 {
-		e, _, err := account.RDPEpsilon([]account.Event{{SampleRate: 1, NoiseMultiplier: 2, Steps: 10 * runs}}, 1e-5)
+		g, err := account.Epsilon([]account.Event{{SampleRate: 1, NoiseMultiplier: 2, Steps: 10 * runs}}, 1e-5, account.AddRemove)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return uint64(math.Ceil(e * 1e6))
+		return uint64(math.Ceil(g.Epsilon * 1e6))
 	}
 	a := s.admission(1, m)
 	if a.Declared != of(1) || a.Declared != s.admission(1, m).Declared {
@@ -197,7 +197,7 @@ func TestPublicDomains(t *testing.T) {
 	for _, b := range []ledger.Budget{unlimited, tenAtFive} {
 		s := &site{t: t}
 		run := ledger.RunID{7}
-		s.must(RegisterPublic(run, b, ledger.UnitImage))
+		s.must(RegisterPublic(run, b, ledger.UnitImage, ledger.AddRemove))
 		a := ledger.Admit{Run: run, Prev: s.m.Head(), Domain: "public-07000000000000000000000000000000", Unit: ledger.UnitImage,
 			Budget: b, TestMode: b == unlimited, Phases: []plan.Mechanism{everyone(2, 8, 2)}}
 		a, err := Fill(a, s.m.View())

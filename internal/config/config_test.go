@@ -86,7 +86,7 @@ func TestAFileKeepsWhatItDoesNotName(t *testing.T) {
 func TestNumbersAsYAMLWritesThem(t *testing.T) {
 	spec := mustParse(t, least+"privacy: {epsilon: 8, delta: 1e-5}\nfinetune: {clip: 2.5E-3, learning_rate: 1.e-2, final_learning_rate: 0}\n", nil)
 	f := spec.Finetune
-	if spec.Privacy != (Privacy{"", 8, 1e-5}) || f.Clip != 2.5e-3 || f.LearningRate != 0.01 || f.FinalLearningRate != 0 {
+	if spec.Privacy != (Privacy{Epsilon: 8, Delta: 1e-5, Adjacency: AddRemove}) || f.Clip != 2.5e-3 || f.LearningRate != 0.01 || f.FinalLearningRate != 0 {
 		t.Errorf("%+v %+v", spec.Privacy, f)
 	}
 	spec = mustParse(t, "data: {kind: idx, class_names: [0, 1, two], nominal_size: 9}\nprivacy: {domain: d}\nfinetune: {batch: 3}\n", nil)

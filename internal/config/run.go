@@ -59,7 +59,16 @@ type Privacy struct {
 	Domain  string  `yaml:"domain,omitempty"`
 	Epsilon float64 `yaml:"epsilon"`
 	Delta   float64 `yaml:"delta"`
+	// Adjacency says which data sets ε compares: one unit more or less
+	// (add-remove), or one unit exchanged (replace-one), at about twice the price.
+	Adjacency string `yaml:"adjacency"`
 }
+
+// The values of privacy.adjacency.
+const (
+	AddRemove  = "add-remove"
+	ReplaceOne = "replace-one"
+)
 
 // Prototypes configures the release of class and cluster means.
 type Prototypes struct {
@@ -146,7 +155,7 @@ func defaultRun() RunSpec {
 		Name:    "run",
 		Seed:    1,
 		Base:    "builtin:demo",
-		Privacy: Privacy{Epsilon: 10, Delta: 1e-5},
+		Privacy: Privacy{Epsilon: 10, Delta: 1e-5, Adjacency: AddRemove},
 		Adapter: Adapter{Kind: "loda", Rank: 4, Alpha: 4, Nonlinearity: "silu", Targets: []string{"conv"}},
 		Finetune: Finetune{
 			Batch: 512, Steps: 200, Copies: 1, Clip: 1e-3, Optimizer: "adam",
@@ -259,6 +268,7 @@ func (d *Data) check(c *checker) {
 func (p Privacy) check(c *checker, d Data) {
 	size := d.NominalSize
 	c.require("privacy.epsilon", p.Epsilon > 0 && p.Epsilon <= 1000, "must be more than 0 and at most 1000, not %v", p.Epsilon)
+	c.oneOf("privacy.adjacency", p.Adjacency, AddRemove, ReplaceOne)
 	c.require("privacy.delta", p.Delta > 0 && p.Delta < 1, "must lie between 0 and 1, not %v", p.Delta)
 	c.require("privacy.delta", size == 0 || p.Delta < 1/float64(size),
 		"must be less than 1/data.nominal_size, not %v: a larger one allows one of the %d %s to be published", p.Delta, size, d.counted())
