@@ -273,3 +273,17 @@ func TestClosedRun(t *testing.T) {
 		return nil
 	})
 }
+
+// A run whose noise is for one adjacency is not admitted to a domain that
+// promises another: replace-one needs more noise. (Tried without the comparison.)
+func TestAdjacencyIsTheDomains(t *testing.T) {
+	dir := memoryDir(t)
+	register(t, dir, "patients", 10e6)
+	x := private(t, dir, 1, "patients", "a", "b")
+	x.id.Adjacency = ledger.ReplaceOne
+	if _, err := x.open(); err == nil || !strings.Contains(err.Error(), "set privacy.adjacency: add-remove") {
+		t.Errorf("error %v", err)
+	}
+	x.id.Adjacency = ledger.AddRemove
+	x.admitted("with the domain's adjacency")
+}

@@ -153,3 +153,30 @@ func TestWorkersChangeNoMechanism(t *testing.T) {
 		}
 	}
 }
+
+// A budget for data sets of which one unit is exchanged needs more
+// noise, up to twice, and dry runs say for which it is. (Tried with the
+// adjacency left out of Calibrate.)
+func TestReplaceOneNeedsMoreNoise(t *testing.T) {
+	noise := map[string]float64{}
+	for _, adjacency := range []string{config.AddRemove, config.ReplaceOne} {
+		spec := tinySpec(t, "prototypes: {clusters: 2, rounds: 2, noise_multiplier: 20, size: 8}", "")
+		spec.Privacy.Adjacency = adjacency
+		r, err := resolve(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		noise[adjacency] = r.finetune().NoiseMultiplier()
+		g, err := account.Epsilon(domain.Granted(r.mechanisms), spec.Privacy.Delta, r.adjacency())
+		if err != nil || g.Epsilon > spec.Privacy.Epsilon || g.Epsilon < 0.999*spec.Privacy.Epsilon || g.Adjacency.String() != r.adjacency().String() {
+			t.Errorf("%s: ε %v of %v (%v)", adjacency, g.Epsilon, spec.Privacy.Epsilon, err)
+		}
+		plan, err := DryRun(spec, t.TempDir())
+		if err != nil || plan.Adjacency != adjacency || !strings.Contains(plan.Text(), ", "+adjacency+"\n") {
+			t.Errorf("%s: the plan does not say so: %v", adjacency, err)
+		}
+	}
+	if ratio := noise[config.ReplaceOne] / noise[config.AddRemove]; ratio < 1.05 || ratio > 2 {
+		t.Errorf("the noise for replace-one is %v times that for add-remove", ratio)
+	}
+}

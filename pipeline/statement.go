@@ -83,7 +83,7 @@ type StatementPhase struct {
 func (p StatementPhase) SideCoordinates() string {
 	var what, deltas []string
 	if p.LossDeltaGrid > 0 {
-		what = append(what, fmt.Sprintf("its mean loss, up to %g", p.LossBound))
+		what = append(what, fmt.Sprintf("its mean loss (each counts up to %g)", p.LossBound))
 		deltas = append(deltas, fmt.Sprintf(" + %d²", p.LossDeltaGrid))
 	}
 	if p.ClipDeltaGrid > 0 {

@@ -16,7 +16,7 @@ import (
 func testStatement(t *testing.T) *Statement {
 	r := tinyRun(t)
 	s := &Statement{
-		Format: statementFormat, EpsilonGranted: 8.19999, EpsilonSpent: 7.5, EpsilonBudget: 8.2, Delta: 2.5e-6, Adjacency: "add or remove one",
+		Format: statementFormat, EpsilonGranted: 8.19999, EpsilonSpent: 7.5, EpsilonBudget: 8.2, Delta: 2.5e-6, Adjacency: "add-remove",
 		Unit: "image", Accountant: "RDP", NominalSize: 60, Base: StatementBase{SHA256: "cafe", PublicData: "drawings"}, Domain: testDomain(), EarlierAdapters: []string{}, OtherUses: otherUses, ThreatModel: threatModel,
 		RunID: "0123", LedgerHead: "feed", LedgerEntries: 12, Version: "v1",
 	}
@@ -52,7 +52,7 @@ func TestStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"unit of protection is one image", "ε = 8.2000", "δ = 2.5e-06", "ε = 7.5000", "add or remove one", "sha256 cafe, trained on drawings", "12 entries, head feed", "none: the run began",
+		"unit of protection is one image", "ε = 8.2000", "δ = 2.5e-06", "ε = 7.5000", "add-remove", "sha256 cafe, trained on drawings", "12 entries, head feed", "none: the run began",
 		"| prototypes | Gaussian, exact on an integer grid | 1 | 20 |", "2 / 2 + 1", "| finetune |", "5 / 4 + 3", "people: ε 8.2 at δ 2.5e-06 for one image, add-remove, 1 run in this ledger, which may reach ε 8.2001 together", "| revised | to ε 8.2: a second hospital |",
 		"together they stay within its ε = 8.2",
 	} {

@@ -24,7 +24,7 @@ This run is (ε, δ)-differentially private with **ε = {{up .EpsilonGranted}}**
 was {{printf "%g" .EpsilonBudget}}). Its ledger recorded charges that amount to ε = {{up .EpsilonSpent}}.
 
 In words: whatever is computed from this folder would have come out nearly as
-likely had any single {{.Unit}} been absent from the data (or been added): no
+likely had any single {{.Unit}} {{if eq .Adjacency "replace-one"}}been exchanged for any other{{else}}been absent from the data (or been added){{end}}: no
 probability changes by more than the factor e^ε, but for an event of probability δ.
 
 | | |

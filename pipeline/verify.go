@@ -195,8 +195,12 @@ func phaseNames(phases []StatementPhase) string {
 
 // figures is the phase in one line, every digit of it.
 func (p StatementPhase) figures() string {
-	return fmt.Sprintf("%s: q %v, σ/Δ %v = %d/%d, parts of Δ %d, %d (losses up to %v), %d, clip norm %v, %d coordinates, %d charged of %d + %d",
-		p.Mechanism, p.SampleRate, p.NoiseMultiplier, p.SigmaGrid, p.DeltaGrid, p.GradientDeltaGrid, p.LossDeltaGrid, p.LossBound, p.ClipDeltaGrid,
+	side := ""
+	if p.SideCoordinates() != "" {
+		side = fmt.Sprintf(" (gradient %d, loss %d up to %v, clip indicator %d)", p.GradientDeltaGrid, p.LossDeltaGrid, p.LossBound, p.ClipDeltaGrid)
+	}
+	return fmt.Sprintf("%s: q %v, σ/Δ %v = %d/%d%s, clip norm %v, %d coordinates, %d charged of %d + %d",
+		p.Mechanism, p.SampleRate, p.NoiseMultiplier, p.SigmaGrid, p.DeltaGrid, side,
 		p.ClipNorm, p.Coordinates, p.StepsCharged, p.StepsPlanned, p.StepsReserved)
 }
 

@@ -60,7 +60,7 @@ type Privacy struct {
 	Epsilon float64 `yaml:"epsilon"`
 	Delta   float64 `yaml:"delta"`
 	// Adjacency says which data sets ε compares: one unit more or less
-	// (add-remove), or one unit exchanged (replace-one), at about twice the price.
+	// (add-remove), or one unit exchanged (replace-one), which needs more noise.
 	Adjacency string `yaml:"adjacency"`
 }
 
