@@ -57,11 +57,8 @@ func phases(t *testing.T, text string) []Event {
 }
 
 // Every row of the table lies in its band: never below the truth, and hardly
-// above. Planted, each failed here: taking the direction of removing or of adding
-// alone (P19, P36 and others need removing; adding is needed by
-// TestBothDirections), losses rounded down instead of spread (all rows), a fixed
-// spacing of 1e-4 (P02, P06, P08), the tilt at the deviation of the loss whatever
-// the tails (P01).
+// above. Planted, each failed here: the direction of adding alone (P01, P02, P04
+// and more), losses rounded down instead of spread (most rows).
 func TestEpsilonOfReferenceTable(t *testing.T) {
 	for _, row := range rows(t, "epsilon.csv") {
 		adjacency := AddRemove

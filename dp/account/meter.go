@@ -23,6 +23,9 @@ const mostPoints = 1 << 20
 // are not followed: a step's top, and what lies above the window.
 var cutOff = math.Log(1e-5)
 
+// mostPasses bounds how often a lattice is refined.
+const mostPasses = 8
+
 // negligible is how low a step's losses are followed, in units of the inverse
 // tilt: tilted, what lies lower has a mass of e^(-negligible) of its own.
 const negligible = 40
@@ -162,7 +165,7 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 	last, spacing, bottom := answer{slope: math.Max(best, tail), norm: 1}, 0.0, 0.0
 	estimate, _ := m.chernoff(logDelta)
 	target := math.Max(tolerance, 1e-3) * estimate
-	for {
+	for pass := 1; ; pass++ {
 		before := spacing
 		spacing = math.Sqrt(12 * target / (n * (last.slope + 1)))
 		norm := last.norm
@@ -188,7 +191,7 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 		}
 		found := c.solve(steps, delta)
 		switch enough := n*(found.slope+1)*spacing*spacing/12 <= 1.1*math.Max(leastError, tolerance*found.epsilon); {
-		case found.epsilon == 0 || size == mostPoints:
+		case found.epsilon == 0 || size == mostPoints || pass == mostPasses:
 			return c
 		case math.IsInf(found.epsilon, 1): // so coarse that the charges exceed δ
 			target /= 16

@@ -84,21 +84,30 @@ func (p pair) inverse(l float64) float64 {
 
 // logMixture returns log(1-q + q·eˢ).
 func logMixture(q, s float64) float64 {
-	if s > 30 {
+	x := q * math.Expm1(s)
+	switch {
+	case q == 1:
+		return s
+	case s > 30:
 		return math.Log(q) + s + math.Log1p((1-q)*math.Exp(-s)/q)
+	case x < -0.5:
+		return math.Log(1 - q + q*math.Exp(s))
 	}
-	return math.Log1p(q * math.Expm1(s))
+	return math.Log1p(x)
 }
 
 // logMixtureInverse returns the s at which logMixture is l.
 func logMixtureInverse(q, l float64) float64 {
-	if l > 30 {
+	x := math.Expm1(l) / q
+	switch {
+	case q == 1:
+		return l
+	case l > 30:
 		return l - math.Log(q) + math.Log1p(-(1-q)*math.Exp(-l))
+	case x < -0.5:
+		return math.Log(math.Max(0, math.Exp(l)-(1-q)) / q)
 	}
-	if x := math.Expm1(l) / q; x > -1 {
-		return math.Log1p(x)
-	}
-	return math.Inf(-1)
+	return math.Log1p(x)
 }
 
 // logAbove returns the logarithm of P's mass above y.
