@@ -40,6 +40,17 @@ func (m moments) cumulant(s float64) float64 {
 	return sum
 }
 
+// mean returns the mean of the composed loss.
+func (m moments) mean() float64 {
+	var sum float64
+	for i, step := range m.steps {
+		for _, a := range m.atoms[i] {
+			sum += step.count * math.Exp(a.logMass) * a.loss
+		}
+	}
+	return sum
+}
+
 // The exponents that chernoff tries.
 const leastExponent, mostExponent = 1e-4, 1e8
 

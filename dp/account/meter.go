@@ -160,8 +160,9 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 	logPart := logDelta + cutOff
 	top, tail := m.chernoff(logPart)
 	lowest := m.below(logPart)
-	// A tilt that the tails do not dominate yet.
-	best := bisect(leastExponent, mostExponent, func(s float64) bool { return m.cumulant(s) > 4 })
+	// To begin with, a tilt that the tails do not dominate yet.
+	mean := m.mean()
+	best := bisect(leastExponent, mostExponent, func(s float64) bool { return m.cumulant(s)-s*mean > 4 })
 	last, spacing, bottom := answer{slope: math.Max(best, tail), norm: 1}, 0.0, 0.0
 	estimate, _ := m.chernoff(logDelta)
 	target := math.Max(tolerance, 1e-3) * estimate
@@ -177,7 +178,10 @@ func newCurvature(steps []step, delta, tolerance float64) *curvature {
 		spread := spacing * math.Sqrt(-logPart*n/2)
 		tilt, width := m.tilting(best, last.epsilon, lowest-spread, top, logPart, func(tilt float64) bool {
 			charge := (n*norm + 1) * window{spacing: spacing, tilt: tilt, size: mostPoints}.roundoff()
-			return last.epsilon == 0 || m.cumulant(tilt)-tilt*last.epsilon+math.Log(charge) < logDelta+math.Log(target*last.slope/4)
+			if last.epsilon == 0 {
+				return m.cumulant(tilt)-tilt*mean+math.Log(charge) < logDelta+math.Log(0.1)
+			}
+			return m.cumulant(tilt)-tilt*last.epsilon+math.Log(charge) < logDelta+math.Log(target*last.slope/4)
 		})
 		width = math.Max(width, top-bottom)
 		size := 1 << 8
