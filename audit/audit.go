@@ -111,7 +111,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 func (o Options) noise(ctx context.Context) ([]Row, error) {
 	t := noiseTest{
 		dim: 200_000, steps: 4, alarm: noiseAlarm, process: o.Process,
-		crews: []crewSize{{workers: 1}, {workers: 2}, {workers: 4}, {workers: 4, kill: true}},
+		crews: []crewSize{{workers: 1}, {workers: 2}, {workers: 4}, {workers: 8}, {workers: 4, kill: true}},
 	}
 	if o.Quick {
 		t.dim, t.steps = 50_000, 2

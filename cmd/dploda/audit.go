@@ -27,7 +27,7 @@ func newAudit() *cobra.Command {
 		Long: `audit runs phases on made-up data through a real run's code (ledger on disk, bus,
 ring, workers, coins, noise) and judges what they release:
 
-  A  the noise on a known sum: the variance of one draw for 1, 2 and 4 workers
+  A  the noise on a known sum: the variance of one draw for 1, 2, 4 and 8 workers
      and with one of 4 worker processes killed in a step; nothing in common
      between two releases or within one; one charge a step
   B  a canary of norm exactly Δ, there or not: the best test's lower bound on ε
