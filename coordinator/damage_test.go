@@ -58,6 +58,7 @@ func copyOf(x *trial) *trial {
 
 // Every entry of the ledger, edited by hand in raft's file, is found: a byte
 // anywhere within it, or the whole entry resealed with another nonce.
+// (Tried without comparing the chain while replaying.)
 func TestEditedLedgerIsDetected(t *testing.T) {
 	x := newTrial(t, nil, 2, 3)
 	stopAfter(x, "after commit", 2)
@@ -110,6 +111,7 @@ func TestCutOffLedgerFileIsDetected(t *testing.T) {
 }
 
 // A run cannot continue without its ledger, nor with an older copy of it.
+// (Tried without the refusal of a run folder that the ledger does not know.)
 func TestLostLedgerIsRefused(t *testing.T) {
 	x := newTrial(t, nil, 3, 3)
 	stopAfter(x, "after plan", 2)

@@ -42,6 +42,7 @@ func TestRunToTheEnd(t *testing.T) {
 
 // One noise, whatever the number of workers, killed ones included: the same
 // bits. Another seed gives other ones.
+// (Tried with noise that depends on the number of workers.)
 func TestWorkersChangeNoBit(t *testing.T) {
 	states := map[string]string{}
 	for name, f := range map[string]*fakeFleet{"one": newFleet("a"), "two": newFleet("a", "b"), "eight": newFleet("a", "b", "c", "d", "e", "f", "g", "h"), "dying": dyingFleet()} {
@@ -138,6 +139,7 @@ func TestFailingWorkersStopTheRun(t *testing.T) {
 }
 
 // An empty sample is a full step: charged, noised, committed, released.
+// (Tried with a core that gives up empty sums.)
 func TestEmptySamplesAreFullSteps(t *testing.T) {
 	x := newTrial(t, nil, 3, 3)
 	x.id.Phases = x.id.Phases[1:]
@@ -161,6 +163,7 @@ func TestEmptySamplesAreFullSteps(t *testing.T) {
 
 // After a stop an uncharged plan is open; continuing computes the very same
 // sample, and in test mode comes to the same end.
+// (Tried with coins that depend on the process.)
 func TestStopAndContinue(t *testing.T) {
 	undisturbed := newTrial(t, seed(3), 3, 0)
 	undisturbed.mustRun()

@@ -118,6 +118,7 @@ func learnerSums(t *testing.T) [][]int32 {
 }
 
 // The released mean is the sum over the public divisor, whatever the batch was.
+// (Tried with a divisor that is 1 % off.)
 func TestLearnerDividesByThePublicConstant(t *testing.T) {
 	l := newLearner(t, "batch: 16", everyone, "clip: 0.1,", "clip: 0.1, optimizer: sgd, beta1: 0, ema: 0, learning_rate: 1, final_learning_rate: 1,")
 	l.weights[3] = 0

@@ -13,6 +13,7 @@ import (
 // Whatever happens in whatever order, crashes and lost answers included: every
 // charge is noised at most once, a released state has its commit, each step is
 // released with one state, and when the disturbance ends the phase completes.
+// (Tried with noise added without the receipt of the Plan's own charge.)
 func TestAnythingCanHappen(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const steps = 3

@@ -71,6 +71,7 @@ func TestCoinIsTheDocumentedFunction(t *testing.T) {
 // Invariant 3: the sample is a function of secret, run, phase, step, nonce and
 // id. Asking twice, in another order, or for a larger data set changes nobody's
 // coin; changing any of them gives another sample.
+// (Tried without the nonce in the key.)
 func TestSampleDependsOnThePlanAlone(t *testing.T) {
 	const n = 5000
 	p := planAt(4, 0.1)
@@ -205,6 +206,7 @@ func poissonSampled(sizes []float64, n, q float64) error {
 // Invariant 3 and the sampling that the accountant assumes: Poisson, with
 // pairwise independent coins. The test rejects a rate wrong by 1 %, and a
 // batch of fixed size.
+// (Tried with a threshold that is 1 % lower.)
 func TestPoissonSampling(t *testing.T) {
 	const n, q, steps = 2000, 0.1, 1500
 	sizes, a, b, both := batches(t, q, n, steps)
@@ -233,6 +235,7 @@ func TestPoissonSampling(t *testing.T) {
 
 // All pairs at once: over steps, the sum of squared batch deviations would be
 // off if coins were correlated; within a step, neighbours are checked here.
+// (Tried with one coin for two neighbours.)
 func TestNeighbouringCoinsAreIndependent(t *testing.T) {
 	const n = 200_000
 	s := Coins(secret(5), planAt(1, 0.5))
