@@ -1,10 +1,13 @@
 // Package account turns what a ledger recorded into a privacy guarantee: ε as a
-// pure function of the charged events and δ, under add/remove-one adjacency.
+// pure function of the charged events and δ, under add/remove-one or replace-one
+// adjacency.
 //
-// It composes the Rényi divergence of the Poisson-subsampled Gaussian mechanism
-// (Mironov, Talwar, Zhang 2019, arXiv 1908.10530) over events of any sampling
-// rates and noise multipliers, at a fixed set of orders, and converts the best
-// of them by Canonne, Kamath, Steinke 2020 (arXiv 2004.00010, Proposition 12).
-// Every rounding is covered by a relative inflation of 1e-9: ε is never below
-// what the method gives in exact arithmetic.
+// Epsilon composes the privacy loss distributions of the Poisson-subsampled
+// Gaussian mechanism over events of any sampling rates and noise multipliers. It
+// is pessimistic: every approximation and rounding is charged to δ, so that ε is
+// never below the truth. pair.go has a step's two distributions, lattice.go
+// puts their loss on a lattice, spectrum.go composes lattices and finds ε, meter.go
+// chooses the lattice. RDPEpsilon, by Rényi divergences, is independent of all of
+// them and stands beside every ε as a cross-check. The proofs are in
+// docs/privacy.md, "Accounting".
 package account

@@ -30,7 +30,7 @@ func TestEpsilonIsOrdered(t *testing.T) {
 		at := ask(e, delta)
 		for _, dearer := range []float64{
 			ask(Event{e.SampleRate, e.NoiseMultiplier, e.Steps + 1 + e.Steps/20}, delta),
-			ask(Event{e.SampleRate*1.05, e.NoiseMultiplier, e.Steps}, delta),
+			ask(Event{e.SampleRate * 1.05, e.NoiseMultiplier, e.Steps}, delta),
 			ask(Event{e.SampleRate, e.NoiseMultiplier / 1.02, e.Steps}, delta),
 			ask(e, delta/1.2),
 		} {
