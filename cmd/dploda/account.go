@@ -187,7 +187,7 @@ func drawCost(path string, events []account.Event, delta float64, adjacency acco
 	for _, e := range events {
 		done = append(done, e)
 		for taken := 0; taken < e.Steps; {
-			taken = min(e.Steps, taken+stride)
+			taken = min(e.Steps, taken+min(stride, max(1, taken))) // the first steps cost most
 			done[len(done)-1].Steps = taken
 			if err := add(before + taken); err != nil {
 				return err

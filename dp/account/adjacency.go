@@ -18,7 +18,7 @@ const (
 func (a Adjacency) String() string {
 	switch a {
 	case AddRemove:
-		return "add-or-remove-one"
+		return "add-remove"
 	case ReplaceOne:
 		return "replace-one"
 	}
@@ -33,11 +33,10 @@ func (a Adjacency) MarshalText() ([]byte, error) {
 	return []byte(a.String()), nil
 }
 
-// UnmarshalText reads what a person writes, add-remove or replace-one, and what
-// MarshalText wrote.
+// UnmarshalText reads what MarshalText wrote.
 func (a *Adjacency) UnmarshalText(text []byte) error {
 	switch string(text) {
-	case "add-remove", AddRemove.String():
+	case AddRemove.String():
 		*a = AddRemove
 	case ReplaceOne.String():
 		*a = ReplaceOne
