@@ -312,7 +312,7 @@ func (f *DomainFacts) rows(t *table) {
 		t.row("  left", "all runs declared before the first charge may reach ε %g together", *f.Epsilon)
 	}
 	if !f.Public {
-		t.row("  versions of data", "%d", f.Versions)
+		t.row("  data", "%s", count(f.Versions, "version"))
 	}
 	for _, r := range f.Runs {
 		t.row("  run", "%s, %s, %d charges", r.Run, r.Status, r.Charges)

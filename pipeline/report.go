@@ -90,7 +90,11 @@ func (r *Report) Summary(runDir string) string {
 	accuracy("  public images only", r.PublicOnlyAccuracy)
 	accuracy("  before any private step", r.BaseAccuracy)
 	accuracy("  nearest centroid (real)", r.NearestCentroidAccuracy)
-	line("speed", "%.0f images/s fine-tuning, %.0f images/s sampling, %d workers", r.ImagesPerSecond, r.SamplesPerSec, r.Workers)
+	tuning := fmt.Sprintf("%.0f images/s fine-tuning, ", r.ImagesPerSecond)
+	if r.ImagesPerSecond == 0 { // of a few private steps no rate is told
+		tuning = ""
+	}
+	line("speed", "%s%.0f images/s sampling, %d workers", tuning, r.SamplesPerSec, r.Workers)
 	line("to share", "%s", runDir+"/share")
 	line("look at", "%s", runDir+"/share/samples.png")
 	if r.TestMode {

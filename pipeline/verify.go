@@ -211,7 +211,7 @@ func domainFigures(f *DomainFacts) string {
 		return "none"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d versions of data", f.Summary(), f.Versions)
+	fmt.Fprintf(&b, "%s, %s of data", f.Summary(), count(f.Versions, "version"))
 	for _, r := range f.Revisions {
 		fmt.Fprintf(&b, ", revised to ε %v (%s)", r.Epsilon, r.Reason)
 	}
