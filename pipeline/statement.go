@@ -137,7 +137,7 @@ func newStatement(view ledger.View, id ledger.RunID) (*Statement, error) {
 	}
 	s.NominalSize = run.Admit.Phases[0].Nominal()
 	d, _ := view.Domain(run.Admit.Domain) // the ledger admits no run without one
-	s.Adjacency = d.Register.Adjacency.String()
+	s.Adjacency, s.DataPublic = d.Register.Adjacency.String(), d.Register.Public
 	var err error
 	if s.Domain, err = describeDomain(view, d); err != nil {
 		return nil, err
@@ -167,7 +167,6 @@ func (r *run) writeStatement(view ledger.View) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.DataPublic = r.spec.Data.Public
 	s.Base = StatementBase{SHA256: r.base.Hash, PublicData: r.base.Traits.PublicData}
 	s.OtherUses = otherUses
 	if s.DataPublic {

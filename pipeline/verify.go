@@ -157,6 +157,7 @@ func (v *Verification) compare(stated, found *Statement) {
 	}
 	v.words("adjacency", stated.Adjacency, found.Adjacency)
 	v.words("unit", stated.Unit, found.Unit)
+	v.words("images declared public", fmt.Sprint(stated.DataPublic), fmt.Sprint(found.DataPublic))
 	v.words("phases", phaseNames(stated.Mechanisms), phaseNames(found.Mechanisms))
 	for i := range min(len(stated.Mechanisms), len(found.Mechanisms)) {
 		s, f := stated.Mechanisms[i], found.Mechanisms[i]

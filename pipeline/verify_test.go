@@ -49,16 +49,17 @@ func TestVerifyStatement(t *testing.T) {
 func TestVerifyFindsEveryFalseClaim(t *testing.T) {
 	path, m, s := statedLedger(t)
 	for name, change := range map[string]func(s *Statement){
-		"ε granted":             func(s *Statement) { s.EpsilonGranted *= 1 - 1e-6 },
-		"ε spent":               func(s *Statement) { s.EpsilonSpent *= 1 - 1e-6 },
-		"ε budget of the run":   func(s *Statement) { s.EpsilonBudget = 2 },
-		"δ":                     func(s *Statement) { s.Delta /= 10 },
-		"ε granted by Rényi DP": func(s *Statement) { s.RDPEpsilonGranted /= 2 },
-		"ε spent by Rényi DP":   func(s *Statement) { s.RDPEpsilonSpent = 0 },
-		"adjacency":             func(s *Statement) { s.Adjacency = "replace one" },
-		"unit":                  func(s *Statement) { s.Unit = "hospital" },
-		"phases":                func(s *Statement) { s.Mechanisms = append(s.Mechanisms, StatementPhase{Phase: "more"}) },
-		phaseFinetune:           func(s *Statement) { s.Mechanisms[0].StepsCharged-- },
+		"ε granted":              func(s *Statement) { s.EpsilonGranted *= 1 - 1e-6 },
+		"ε spent":                func(s *Statement) { s.EpsilonSpent *= 1 - 1e-6 },
+		"ε budget of the run":    func(s *Statement) { s.EpsilonBudget = 2 },
+		"δ":                      func(s *Statement) { s.Delta /= 10 },
+		"ε granted by Rényi DP":  func(s *Statement) { s.RDPEpsilonGranted /= 2 },
+		"ε spent by Rényi DP":    func(s *Statement) { s.RDPEpsilonSpent = 0 },
+		"adjacency":              func(s *Statement) { s.Adjacency = "replace one" },
+		"images declared public": func(s *Statement) { s.DataPublic = !s.DataPublic },
+		"unit":                   func(s *Statement) { s.Unit = "hospital" },
+		"phases":                 func(s *Statement) { s.Mechanisms = append(s.Mechanisms, StatementPhase{Phase: "more"}) },
+		phaseFinetune:            func(s *Statement) { s.Mechanisms[0].StepsCharged-- },
 		"data domain": func(s *Statement) {
 			d := *s.Domain
 			d.Runs = nil

@@ -195,6 +195,16 @@ func findImages(t *testing.T, folder string, images dataset.Dataset) {
 		needles = append(needles, traces(images.Image(i))...)
 	}
 	search := newSearch(needles)
+	eachPart(t, folder, func(path string, part []byte) {
+		if search.in(part) {
+			t.Errorf("%s holds one of the private images", path)
+		}
+	})
+}
+
+// eachPart visits the content of every file of a folder, and what it unpacks to.
+func eachPart(t *testing.T, folder string, visit func(path string, part []byte)) {
+	t.Helper()
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
@@ -204,9 +214,7 @@ func findImages(t *testing.T, folder string, images dataset.Dataset) {
 			return err
 		}
 		for _, part := range append(unpacked(t, path, content), content) {
-			if search.in(part) {
-				t.Errorf("%s holds one of the private images", path)
-			}
+			visit(path, part)
 		}
 		return nil
 	})

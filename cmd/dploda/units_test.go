@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,24 +93,11 @@ func exchanged(image int) int {
 // holding lists the files of a folder that hold a text, packed or not.
 func holding(t *testing.T, folder, text string) (found []string) {
 	t.Helper()
-	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
+	eachPart(t, folder, func(path string, part []byte) {
+		if bytes.Contains(part, []byte(text)) {
+			found = append(found, path)
 		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, part := range append(unpacked(t, path, content), content) {
-			if bytes.Contains(part, []byte(text)) {
-				found = append(found, path)
-			}
-		}
-		return nil
 	})
-	if err != nil {
-		t.Error(err)
-	}
 	return found
 }
 
