@@ -40,28 +40,32 @@ func Calibrate(target, delta, q float64, steps int, fixed []Event, a Adjacency) 
 	if epsilon := fine.epsilon(rest); epsilon > target {
 		return 0, fmt.Errorf("the other phases alone cost epsilon %.4g, more than the target of %.4g", epsilon, target)
 	}
-	// The first direction is nearly always the worst.
+	// The first direction is nearly always the worst: the search looks at it alone,
+	// and again at all if they do not allow what it finds.
 	coarse := &Meter{delta, a, roughly, a.directions()[:1], map[direction]*curvature{}}
+	first := &Meter{delta, a, discretization, a.directions()[:1], map[direction]*curvature{}}
 	// over is log(ε/target), where the search wants zero.
 	over := func(m *Meter, sigma float64) float64 {
 		c, _ := merge(append(slices.Clone(fixed), Event{q, sigma, steps}), a) // checked above
 		return math.Log(m.epsilon(c) / target)
 	}
 	lo, hi := bracket(func(sigma float64) float64 { return over(coarse, sigma) }, 0.5, 1, roughly)
-	if hi <= maxNoiseMultiplier {
-		_, hi = bracket(func(sigma float64) float64 { return over(fine, sigma) }, lo*(1-roughly), hi, tolerance)
+	for _, m := range []*Meter{first, fine} {
+		if hi <= maxNoiseMultiplier {
+			_, hi = bracket(func(sigma float64) float64 { return over(m, sigma) }, lo*(1-roughly), hi, tolerance)
+		}
+		if hi > maxNoiseMultiplier {
+			return 0, fmt.Errorf("no noise multiplier up to %g reaches epsilon %.4g at delta %g; choose a larger epsilon or delta", float64(maxNoiseMultiplier), target, delta)
+		}
+		g, err := fine.Epsilon(append(slices.Clone(fixed), Event{q, hi, steps}))
+		switch {
+		case err != nil:
+			return 0, err
+		case g.Epsilon <= target:
+			return hi, nil
+		}
 	}
-	if hi > maxNoiseMultiplier {
-		return 0, fmt.Errorf("no noise multiplier up to %g reaches epsilon %.4g at delta %g; choose a larger epsilon or delta", float64(maxNoiseMultiplier), target, delta)
-	}
-	g, err := fine.Epsilon(append(slices.Clone(fixed), Event{q, hi, steps}))
-	if err == nil && g.Epsilon > target {
-		err = fmt.Errorf("noise multiplier %v costs epsilon %v, more than the target of %v", hi, g.Epsilon, target)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return hi, nil
+	return 0, fmt.Errorf("noise multiplier %v costs more than the target epsilon of %v", hi, target)
 }
 
 // bracket returns lo < hi, at most a relative width apart, with f(lo) > 0 ≥ f(hi)
