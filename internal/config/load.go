@@ -87,7 +87,7 @@ func parse[T any, S spec[T]](name string, content []byte, env Lookup, s S) (S, e
 		return nil, err
 	}
 	if r, ok := any(s).(*RunSpec); ok && doc.has("prototypes") {
-		r.Prototypes = defaultPrototypes()
+		r.Prototypes = DefaultPrototypes()
 	}
 	if err := doc.decode(s); err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func find(v reflect.Value, key string) reflect.Value {
 		}
 		if field.Kind() == reflect.Pointer {
 			if field.IsNil() {
-				field.Set(reflect.ValueOf(defaultPrototypes())) // the only optional section
+				field.Set(reflect.ValueOf(DefaultPrototypes())) // the only optional section
 			}
 			field = field.Elem()
 		}
