@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 )
 
 // The kinds of data that are read from a folder, as config's data.kind names
@@ -129,7 +130,7 @@ func Survey(dir string) (*Found, error) {
 	if kind == KindFolder {
 		return surveyFolder(dir)
 	}
-	return nil, fmt.Errorf("%s is of kind %s, which is not surveyed yet", dir, kind)
+	return surveyArrays(kind, dir)
 }
 
 // Recognise is the kind of a data folder, by the names of what is in it.
@@ -208,6 +209,93 @@ func surveyFolder(dir string) (*Found, error) {
 		return nil, err
 	}
 	return s.done(), nil
+}
+
+// surveyArrays is the survey of the kinds whose files hold many images each.
+func surveyArrays(kind, dir string) (*Found, error) {
+	source := Source{Kind: kind, Folder: dir}
+	l, names, err := source.readRaw(Train)
+	if err != nil {
+		return nil, err
+	}
+	most := 0
+	for _, label := range l.labels {
+		most = max(most, int(label))
+	}
+	if names == nil {
+		names = numbers(most + 1)
+	} else if most >= len(names) {
+		return nil, fmt.Errorf("%s has labels beyond the %d names of its classes", dir, len(names))
+	}
+	s := newSurveyor(kind, dir)
+	s.found.Classes, s.found.Counts = names, make([]int, len(names))
+	for i, label := range l.labels {
+		s.add(fmt.Sprintf("image %d", i), int(label), l.picture(i))
+	}
+	test, _, err := source.readRaw(Test)
+	if err != nil {
+		return nil, err
+	}
+	if test != nil {
+		s.found.TestImages = len(test.labels)
+	}
+	return s.done(), nil
+}
+
+// readRaw is readArrays for idx files too; a split that is not there is nil.
+func (s Source) readRaw(split Split) (*labelled, []string, error) {
+	if s.Kind != KindIdx {
+		return s.readArrays(split)
+	}
+	if matches, _ := fs.Glob(os.DirFS(s.Folder), split.images()+"*"); len(matches) == 0 && split == Test {
+		return nil, nil, nil
+	}
+	m, err := OpenIdx(s.Folder, split, numbers(maxClasses))
+	if err != nil {
+		return nil, nil, err
+	}
+	return &labelled{c: m.c, h: m.h, w: m.w, pixels: m.pixels, labels: m.labels}, nil, nil
+}
+
+// numbers are the names of labels that have none.
+func numbers(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	return names
+}
+
+// Problems are what a run would refuse, or what is likely a mistake: one
+// sentence each, with the remedy.
+func (f *Found) Problems() []string {
+	var all []string
+	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if n := len(f.Unreadable); n > 0 {
+		say("%s cannot be used: repair or remove, or leave such files out with data.corrupt: leave_out", counted(n, "file"))
+	}
+	for class, n := range f.Counts {
+		if n == 0 {
+			say("the class %q (label %d) has no image: add images of it, or leave it out of the classes", f.Classes[class], class)
+		}
+	}
+	if n := len(f.Sizes); n > 1 {
+		say("the images have %d different sizes: bring them to one with data.transform: resize, crop or pad", n)
+	}
+	if len(f.Channels) > 1 {
+		say("some images are grey and some RGB: say what they shall be with data.transform.channels: grey or rgb")
+	}
+	if n := len(f.Conflicts); n > 0 {
+		say("%s of images equal, pixel for pixel, have different labels, such as %s and %s: look whether one is in the wrong class", counted(n, "pair"), f.Conflicts[0].First, f.Conflicts[0].Second)
+	}
+	return all
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // countHeldOut counts the files of a folder's held-out split.
