@@ -185,24 +185,31 @@ func label(r ForecastRow) string {
 
 // table has one row for each ε.
 func (f *Forecast) table(b *strings.Builder) {
-	head := []string{"ε", "noise σ", "steps", "q", "noise/signal", "with momentum", "over the run", "at best"}
+	head := []string{"ε", "noise\nσ", "steps", "q", "noise/\nsignal", "with\nmomentum", "over\nthe run", "at\nbest"}
 	if f.HeldSigma > 0 {
-		head = append(head, fmt.Sprintf("steps at σ %.3g", f.HeldSigma))
+		head = append(head, fmt.Sprintf("steps at\nσ %.3g", f.HeldSigma))
 	}
 	if f.PrototypeChannel {
-		other := "σ without prototypes"
+		other := "σ without\nprototypes"
 		if f.Prototypes == nil {
-			other = "σ with prototypes"
+			other = "σ with\nprototypes"
 		}
 		head = append(head, other)
 	}
 	if f.hours != nil {
-		head = append(head, "time here")
+		head = append(head, "time\nhere")
 	}
 	if f.cluster != nil {
-		head = append(head, "time on "+f.Cluster)
+		head = append(head, "time on\n"+f.Cluster)
 	}
-	rows := [][]string{append(head, "memory")}
+	rows := [][]string{make([]string, len(head)+1), make([]string, len(head)+1)}
+	for i, name := range append(head, "memory") {
+		above, below, two := strings.Cut(name, "\n")
+		if !two {
+			above, below = "", name
+		}
+		rows[0][i], rows[1][i] = above, below
+	}
 	for _, r := range f.Rows {
 		rows = append(rows, f.cells(r, len(head)+1))
 	}

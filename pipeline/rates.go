@@ -140,6 +140,10 @@ func (r *run) prototypesRate(ctx context.Context, atLeast time.Duration) (rate, 
 	}}, 1, atLeast)
 }
 
+// measuredSteps is how many steps of a sampler are measured at most; their time is
+// alike.
+const measuredSteps = 12
+
 // sampleRate draws a group of images on each core, with the config's sampler.
 func (r *run) sampleRate(ctx context.Context, atLeast time.Duration) (rate, error) {
 	start, err := r.startAdapter()
@@ -150,11 +154,15 @@ func (r *run) sampleRate(ctx context.Context, atLeast time.Duration) (rate, erro
 	if r.prototypes != nil {
 		m.centers = prototype.New(*r.prototypes)
 	}
-	step, err := r.generator(start, m).step(runtime.NumCPU() * r.dev.Lanes())
+	g := r.generator(start, m)
+	g.steps = min(g.steps, measuredSteps)
+	step, err := g.step(runtime.NumCPU() * r.dev.Lanes())
 	if err != nil {
 		return rate{}, err
 	}
-	return rateOf(ctx, step, runtime.NumCPU(), atLeast)
+	got, err := rateOf(ctx, step, runtime.NumCPU(), atLeast)
+	got.perSecond *= float64(g.steps) / float64(r.spec.Sample.Steps)
+	return got, err
 }
 
 // classifierRate takes steps of the classifier's training.
