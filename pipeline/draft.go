@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/internal/config"
 )
@@ -158,10 +160,14 @@ func deltaFor(n int) float64 {
 	return math.Pow10(-exponent)
 }
 
-// nameOf makes a name of a folder's: letters and digits of ASCII, dashes for the rest.
+// nameOf makes a name of a folder's: letters and digits of ASCII, without their accents,
+// and dashes for the rest.
 func nameOf(folder string) string {
 	var b strings.Builder
-	for _, c := range strings.ToLower(filepath.Base(folder)) {
+	for _, c := range norm.NFD.String(strings.ToLower(filepath.Base(folder))) {
+		if unicode.Is(unicode.Mn, c) {
+			continue
+		}
 		if c < unicode.MaxASCII && (unicode.IsLetter(c) || unicode.IsDigit(c)) {
 			b.WriteRune(c)
 		} else if s := b.String(); s != "" && !strings.HasSuffix(s, "-") {

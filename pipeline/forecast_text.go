@@ -31,20 +31,25 @@ const mostPixelNoise = 0.25
 // first what no setting can mend, then what the batch can.
 func (f *Forecast) judge(row ForecastRow) (verdict, string) {
 	n := row.Noise
-	remedy := "take a larger finetune.batch and fewer finetune.steps"
+	surer := "take a larger finetune.batch and fewer finetune.steps"
 	if 2*f.Batch > f.Nominal { // the batch is as large as it can be
-		remedy = "take fewer finetune.steps or a smaller adapter.rank"
+		surer = "take fewer finetune.steps or a smaller adapter.rank"
 	}
+	nearer := fmt.Sprintf("a larger finetune.batch or more finetune.steps come nearer to the best, %.2g", n.Least)
 	switch {
 	case n.Least > mostRun:
 		return verdictNoisy, fmt.Sprintf("%s are too few for ε %g, whatever batch and steps are: the noise exceeds what they can teach; it takes about %s, a larger ε, or a smaller adapter.rank",
 			f.units(f.Nominal), row.Epsilon, grouped(f.needed(n)))
-	case n.Step > mostStep || n.Run > mostRun:
-		return verdictNoisy, fmt.Sprintf("the noise of a step exceeds the largest signal that a batch of %d can have; %s", f.Batch, remedy)
+	case n.Step > mostStep:
+		return verdictNoisy, fmt.Sprintf("the noise of a step exceeds the largest signal that a batch of %d can have; %s", f.Batch, surer)
+	case n.Run > mostRun:
+		return verdictNoisy, "the noise over the run exceeds what the images can teach; " + nearer
 	case n.Least > goodRun:
-		return verdictWeak, fmt.Sprintf("expect coarse images: for good ones ε %g takes about %s %s, whatever batch and steps are", row.Epsilon, grouped(f.needed(n)), f.counted())
-	case n.Step > goodStep || n.Run > goodRun:
-		return verdictWeak, "the same budget can teach more: " + remedy
+		return verdictWeak, fmt.Sprintf("expect coarse images: for good ones ε %g takes about %s, whatever batch and steps are", row.Epsilon, f.units(f.needed(n)))
+	case n.Step > goodStep:
+		return verdictWeak, "the noise of a step is more than half of the largest signal; " + surer
+	case n.Run > goodRun:
+		return verdictWeak, "the same ε can teach more: " + nearer
 	}
 	return verdictGood, "the noise is small beside the signal"
 }
@@ -89,8 +94,12 @@ func (f *Forecast) note(r *resolved, o ForecastOptions) {
 	}
 	if f.cluster != nil {
 		c := o.Cluster
-		say("%s on %s: an estimate. Each thread is taken to be as fast as one of the %d measured here beside the others but without other programs, machines exchange %s a step at 1 Gbit/s, a thread takes groups of %d, and one machine samples and evaluates; workers on several machines are not in this version",
-			count(c.Machines, "worker"), c, f.Rates.FinetuneThreads, bytesText(8*int64(f.Trained)), r.spec.Workers.MicroBatch)
+		text := fmt.Sprintf("the time on %s is an estimate: each thread is taken to be as fast as one of the %d measured here beside one another, without other programs; a thread takes groups of %d",
+			c, f.Rates.FinetuneThreads, r.spec.Workers.MicroBatch)
+		if c.Machines > 1 {
+			text += fmt.Sprintf("; the network is taken to be 1 Gbit/s, for %s a step and machine; one machine samples and evaluates; workers on several machines are not in this version", bytesText(8*int64(f.Trained)))
+		}
+		say("%s", text)
 	}
 }
 
