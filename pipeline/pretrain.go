@@ -53,6 +53,11 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	if err != nil {
 		return err
 	}
+	if h := spec.Train.Handwriting; h != nil {
+		if data, err = redraw(data, h, spec.Seed); err != nil {
+			return err
+		}
+	}
 	p, err := newPretrainer(spec, data)
 	if err != nil {
 		return err
