@@ -17,6 +17,8 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 		return drawn.Shapes(d.Seed, d.TrainImages), nil
 	case config.KindDrawnPublic:
 		return drawn.NewAlphabet(d.Seed, d.Classes).Draw(d.TrainImages), nil
+	case config.KindDrawnObjects:
+		return drawn.NewObjects(d.Seed, d.Classes).Draw(d.TrainImages), nil
 	}
 	folder, err := dataFolder(d, folder)
 	if err != nil {

@@ -22,6 +22,7 @@ const (
 	KindIdx          = "idx"           // a folder with MNIST's file names
 	KindDrawnPrivate = "drawn-private" // the demo's shapes
 	KindDrawnPublic  = "drawn-public"  // characters of random strokes
+	KindDrawnObjects = "drawn-objects" // filled silhouettes on a dark ground
 )
 
 // Data says where images come from.
@@ -38,7 +39,7 @@ type Data struct {
 
 	TrainImages int    `yaml:"train_images,omitempty"` // drawn: how many
 	TestImages  int    `yaml:"test_images,omitempty"`  // drawn-private
-	Classes     int    `yaml:"classes,omitempty"`      // drawn-public
+	Classes     int    `yaml:"classes,omitempty"`      // drawn-public, drawn-objects
 	Seed        uint64 `yaml:"seed"`                   // drawn
 
 	// Units is a file that gives every image its unit, such as its patient
@@ -182,7 +183,7 @@ func (d *Data) fill() {
 		fillInt(&d.TrainImages, 20_000)
 		fillInt(&d.TestImages, 2_000)
 		fillInt(&d.NominalSize, d.TrainImages)
-	case KindDrawnPublic:
+	case KindDrawnPublic, KindDrawnObjects:
 		fillInt(&d.TrainImages, 40_000)
 		fillInt(&d.Classes, 200)
 	}
@@ -210,7 +211,8 @@ func (r *RunSpec) Validate() error {
 	var c checker
 	c.name("name", r.Name)
 	r.Data.check(&c)
-	c.require("data.kind", r.Data.Kind != KindDrawnPublic, "is drawn-public, which is for pre-training; a run fine-tunes on idx or drawn-private")
+	c.require("data.kind", r.Data.Kind != KindDrawnPublic && r.Data.Kind != KindDrawnObjects,
+		"is %s, which is for pre-training; a run fine-tunes on idx or drawn-private", r.Data.Kind)
 	c.require("data.images", len(r.Data.Images) == 0, "is for pre-training; a run reads MNIST's file names in its folder")
 	c.require("data.nominal_size", r.Data.NominalSize != 0, "must be given: the declared number of private %s", r.Data.counted())
 	c.positive("data.nominal_size", r.Data.NominalSize, maxImages)
@@ -248,7 +250,7 @@ func (d *Data) counted() string {
 }
 
 func (d *Data) check(c *checker) {
-	c.oneOf("data.kind", d.Kind, KindIdx, KindDrawnPrivate, KindDrawnPublic)
+	c.oneOf("data.kind", d.Kind, KindIdx, KindDrawnPrivate, KindDrawnPublic, KindDrawnObjects)
 	if d.Kind == KindIdx {
 		c.require("data.class_names", d.Public || len(d.ClassNames) > 0, "must be given: which labels occur in private data is itself private")
 		c.require("data.class_names", len(d.ClassNames) <= maxClasses, "holds %d names; at most %d are known", len(d.ClassNames), maxClasses)
