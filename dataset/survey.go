@@ -167,7 +167,7 @@ func holdsImages(dir string) bool {
 		return false
 	}
 	defer root.Close()
-	classes, err := listClasses(root)
+	classes, err := listClasses(root, maxClasses)
 	if err != nil {
 		return true // the survey says what is wrong
 	}
@@ -187,7 +187,7 @@ func surveyFolder(dir string) (*Found, error) {
 	}
 	defer root.Close()
 	s := newSurveyor(KindFolder, dir)
-	if s.found.Classes, err = listClasses(root); err != nil {
+	if s.found.Classes, err = listClasses(root, maxClasses); err != nil {
 		return nil, err
 	}
 	s.found.Counts = make([]int, len(s.found.Classes))
@@ -309,7 +309,7 @@ func countHeldOut(dir string) (int, error) {
 }
 
 func countFiles(root *os.Root) (n int, err error) {
-	classes, err := listClasses(root)
+	classes, err := listClasses(root, maxClasses)
 	if err != nil {
 		return 0, err
 	}

@@ -64,7 +64,7 @@ func (*ownersError) Error() string {
 func ForOwner(err error) string {
 	var private *ownersError
 	if errors.As(err, &private) {
-		return private.detail
+		return harmless(private.detail) // names of files are whatever somebody chose
 	}
 	return err.Error()
 }
@@ -76,19 +76,12 @@ func (r *run) tellOwner() {
 		return
 	}
 	for _, f := range opened.LeftOut {
-		r.opts.Owner(fmt.Sprintf("left out: %s %s", f.File, f.Reason))
+		r.opts.Owner(harmless(fmt.Sprintf("left out: %s %s", f.File, f.Reason)))
 	}
 	if pairs := opened.Conflicts(); len(pairs) > 0 {
-		r.opts.Owner(fmt.Sprintf("%s equal, pixel for pixel, under different labels, such as %s and %s: is one of them in the wrong class?",
-			are(len(pairs), "pair of images", "pairs of images"), pairs[0].First, pairs[0].Second))
+		r.opts.Owner(harmless(fmt.Sprintf("%s of images equal, pixel for pixel, under different labels, such as %s and %s: look whether one is in the wrong class",
+			count(len(pairs), "pair"), pairs[0].First, pairs[0].Second)))
 	}
-}
-
-func are(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one + " is"
-	}
-	return fmt.Sprintf("%d %s are", n, more)
 }
 
 // openTest opens the real held-out images. Only data declared public have
