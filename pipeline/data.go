@@ -19,6 +19,10 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 	case config.KindDrawnPublic:
 		return drawn.NewAlphabet(d.Seed, d.Classes).Draw(d.TrainImages), nil
 	}
+	folder, err := dataFolder(d, folder)
+	if err != nil {
+		return nil, err
+	}
 	opened, err := openFiles(d, folder, dataset.Train)
 	if err != nil && !d.Public {
 		return nil, &ownersError{err.Error()}
@@ -28,10 +32,6 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 
 // openFiles opens one split of images in files.
 func openFiles(d config.Data, folder string, split dataset.Split) (dataset.Dataset, error) {
-	folder, err := dataFolder(d, folder)
-	if err != nil {
-		return nil, err
-	}
 	opened, err := dataset.Source{
 		Kind: d.Kind, Folder: folder, Images: d.Images, Labels: d.Labels, Classes: d.ClassNames,
 		Transform: transform(d.Transform), LeaveOut: d.Corrupt == config.CorruptLeaveOut,
@@ -50,6 +50,9 @@ func transform(t config.Transform) dataset.Transform {
 	return out
 }
 
+// OwnersEyes begins what only the owner of the data may read.
+const OwnersEyes = "for the owner's eyes only: "
+
 // ownersError is what is wrong with private images. What it says may name
 // files and counts, which only their owner may see: Error, which goes to logs
 // and over the network, says nothing of them.
@@ -59,12 +62,12 @@ func (*ownersError) Error() string {
 	return "the private images cannot be used as they are: what is wrong with them is said on the terminal alone"
 }
 
-// ForOwner is an error in the words that the owner of the data may read: for
-// the terminal and nothing else.
+// ForOwner is an error in the words that the owner of the data may read, which
+// say so: for the terminal and nothing else.
 func ForOwner(err error) string {
 	var private *ownersError
 	if errors.As(err, &private) {
-		return harmless(private.detail) // names of files are whatever somebody chose
+		return OwnersEyes + harmless(private.detail) // names of files are whatever somebody chose
 	}
 	return err.Error()
 }
@@ -90,6 +93,10 @@ func openTest(d config.Data, folder string) (dataset.Dataset, error) {
 	if d.Kind == config.KindDrawnPrivate {
 		// The generator's seeds are independent: the next one draws others.
 		return drawn.Shapes(d.Seed+1, d.TestImages), nil
+	}
+	folder, err := dataFolder(d, folder)
+	if err != nil {
+		return nil, err
 	}
 	return openFiles(d, folder, dataset.Test)
 }

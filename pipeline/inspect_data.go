@@ -7,7 +7,7 @@ import (
 )
 
 // ownersNotice begins what is said of private images.
-const ownersNotice = "for the owner's eyes only: this tells of images that may be private; pass none of it on"
+const ownersNotice = OwnersEyes + "this tells of images that may be private; pass none of it on"
 
 // dataFacts is what a data folder holds.
 type dataFacts struct {

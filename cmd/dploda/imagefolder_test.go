@@ -139,7 +139,7 @@ func TestRunOnAnImageFolder(t *testing.T) {
 	config := folderConfig(t, oblongBase(t))
 	command := []string{"run", config, "--data", folder, "--state", state, "--out", out, "--worker-processes"}
 
-	refused(t, exitFailed, corrupt+" in "+folder+" is truncated: repair or remove it, or leave such files out with data.corrupt: leave_out; 'dploda inspect data "+folder+"' lists them", command...)
+	refused(t, exitFailed, pipeline.OwnersEyes+corrupt+" in "+folder+" is truncated: repair or remove it, or leave such files out with data.corrupt: leave_out; 'dploda inspect data "+folder+"' lists them", command...)
 	var facts pipeline.DomainFacts
 	if code, shown, stderr := run(t, "domain", "show", "patients", "--state", state, "--json"); code != 0 || json.Unmarshal([]byte(shown), &facts) != nil || len(facts.Runs) != 0 {
 		t.Errorf("exit code %d\n%s%s\nthe refused run is in the ledger", code, shown, stderr)

@@ -121,7 +121,7 @@ func (d *Data) checkFiles(c *checker) {
 		// As data sets compare them: a name has one meaning however its accents
 		// are stored.
 		composed := norm.NFC.String(name)
-		c.require("data.class_names", name != "" && !strings.ContainsFunc(name, unicode.IsControl), "holds %q; a name is text without control characters", name)
+		c.require("data.class_names", name != "" && !strings.ContainsFunc(name, unicode.IsControl), "holds %q; a name is text, not empty and without control characters", name)
 		c.require("data.class_names", !seen[composed], "holds %q twice", composed)
 		seen[composed] = true
 	}
