@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // The kinds of data that are read from a folder, as config's data.kind names
@@ -144,17 +145,27 @@ func Recognise(dir string) (kind string, err error) {
 		matches, err := fs.Glob(root.FS(), pattern)
 		return err == nil && len(matches) > 0
 	}
-	switch {
-	case is("train-images-idx3-ubyte*"):
-		return KindIdx, nil
-	case is("data_batch_*.bin") || is("train.bin"):
-		return KindCIFAR, nil
-	case is("*.npz"):
-		return KindNPZ, nil
-	case is("*-labels-idx1-ubyte*"):
-		return KindStrip, nil
+	idx := is("train-images-idx3-ubyte*")
+	var found []string
+	for _, k := range []struct {
+		kind  string
+		there bool
+	}{
+		{KindIdx, idx},
+		{KindCIFAR, is("data_batch_*.bin") || is("train.bin")},
+		{KindNPZ, is("*.npz")},
+		{KindStrip, !idx && is("*-labels-idx1-ubyte*")},
+	} {
+		if k.there {
+			found = append(found, k.kind)
+		}
 	}
-	if holdsImages(dir) {
+	switch {
+	case len(found) > 1:
+		return "", fmt.Errorf("%s holds data of several kinds, %s; leave one of them in the folder", dir, strings.Join(found, " and "))
+	case len(found) == 1:
+		return found[0], nil
+	case holdsImages(dir):
 		return KindFolder, nil
 	}
 	return "", fmt.Errorf("%s holds no images of a known kind: a folder of PNG or JPEG files for each class, idx, npz or CIFAR's .bin files, or tall PNG files with labels", dir)

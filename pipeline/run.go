@@ -168,6 +168,9 @@ func (r *run) stages(ctx context.Context) (*Report, error) {
 // prepare opens the data, holds them against the base and against what the run
 // began with, and fixes the run's identity.
 func (r *run) prepare(ctx context.Context) error {
+	if n := r.forgoes(); n != "" {
+		r.obs.Note(n)
+	}
 	r.obs.Stage("read the images")
 	var err error
 	if r.train, err = openTrain(r.spec.Data, r.opts.Data); err != nil {

@@ -200,7 +200,7 @@ func TestValidateAfterAFlag(t *testing.T) {
 
 func TestLoadRefusesHugeFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "huge.yaml")
-	if err := os.WriteFile(path, make([]byte, maxFile+1), 0o644); err != nil {
+	if err := os.WriteFile(path, make([]byte, MaxFile+1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, err := LoadRun(path)

@@ -135,8 +135,8 @@ func defaultRun() RunSpec {
 	}
 }
 
-// defaultPrototypes is the section before its keys are read, if there is one.
-func defaultPrototypes() *Prototypes {
+// DefaultPrototypes is the section before its keys are read, if there is one.
+func DefaultPrototypes() *Prototypes {
 	return &Prototypes{Clusters: 5, Rounds: 3, NoiseMultiplier: 20, Size: 14}
 }
 

@@ -184,6 +184,7 @@ var allowedCalls = map[string]string{
 	`pipeline: obs.Stage("pre-train")`:                                                                 noImages,
 	`pipeline: obs.Stage("read the public images")`:                                                    noImages,
 	`pipeline: r.obs.Note("the data are private: no exact accuracy on real images is computed")`:       noImages,
+	`pipeline: r.obs.Note(n)`:                                                                          "what the config leaves unused, a constant sentence",
 	`pipeline: r.obs.Note("wrote the drawn sets to " + r.opts.ExportData)`:                             setting,
 	`pipeline: r.obs.Progress(Progress{Stage: "classifier", Done: done, Total: total, Unit: "steps"})`: "of a training on synthetic images, or on images declared public",
 	`pipeline: r.obs.Progress(p)`:                                                                      "of sampling, which sees released values only",
