@@ -122,8 +122,8 @@ func ignored(name string) bool {
 }
 
 // listClasses are the names of the class folders, sorted by their bytes, which
-// is torchvision's order too.
-func listClasses(root *os.Root) ([]string, error) {
+// is torchvision's order too; more than most are refused.
+func listClasses(root *os.Root, most int) ([]string, error) {
 	var classes []string
 	spelled := map[string]string{}
 	err := eachEntry(root, ".", func(e fs.DirEntry) error {
@@ -146,8 +146,8 @@ func listClasses(root *os.Root) ([]string, error) {
 			return fmt.Errorf("%s has two folders for the class %q, spelled with other code points (%+q and %+q); merge them", root.Name(), norm.NFC.String(name), other, name)
 		}
 		spelled[norm.NFC.String(name)] = name
-		if classes = append(classes, name); len(classes) > maxClasses {
-			return fmt.Errorf("%s has more than %d folders, each of which would be a class; a class is a folder of its images, not of one", root.Name(), maxClasses)
+		if classes = append(classes, name); len(classes) > most {
+			return fmt.Errorf("%s has more than %d folders, each of which would be a class; a class is a folder of its images, not of one", root.Name(), most)
 		}
 		return nil
 	})

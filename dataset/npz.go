@@ -174,20 +174,27 @@ func readEntry(file *zip.File) (npy, error) {
 		return npy{}, fmt.Errorf("cannot be unpacked: %w", err)
 	}
 	defer r.Close()
-	a, err := decodeNPY(r)
-	return a, err
+	return decodeNPY(r, min(maxArrayBytes, max(unpackedFreely, mostPacked*int64(file.CompressedSize64))))
 }
 
-// maxArrayBytes bounds an array; its header is not believed beyond it.
-const maxArrayBytes = 1 << 34
+// Bounds of an array. Images do not pack as well as a bomb does, which is made
+// to fill the memory; what is small may pack as it will.
+const (
+	maxArrayBytes  = 1 << 34
+	unpackedFreely = 1 << 28
+	mostPacked     = 200 // bytes out of one
+)
 
-// decodeNPY reads a whole array of integers. Objects are pickles, programs that
-// run when they are read: they are refused.
-func decodeNPY(file io.Reader) (npy, error) {
+// decodeNPY reads a whole array of integers, of at most so many bytes. Objects
+// are pickles, programs that run when they are read: they are refused.
+func decodeNPY(file io.Reader, most int64) (npy, error) {
 	r := bufio.NewReaderSize(file, 1<<16)
 	a, size, err := decodeNPYHeader(r)
 	if err != nil {
 		return npy{}, err
+	}
+	if size > most {
+		return npy{}, fmt.Errorf("announces %d bytes, more than its file can well hold", size)
 	}
 	// ReadAll grows with what is really there.
 	a.data, err = io.ReadAll(io.LimitReader(r, size))
@@ -306,8 +313,7 @@ func (a npy) images() (*labelled, error) {
 	return l, nil
 }
 
-// labels are an array [n] or [n, 1]. One that no class can have becomes a
-// number beyond every class.
+// labels are an array [n] or [n, 1].
 func (a npy) labels() ([]uint16, error) {
 	if len(a.shape) != 1 && (len(a.shape) != 2 || a.shape[1] != 1) {
 		return nil, fmt.Errorf("has the shape %v; labels are one whole number for each image", a.shape)
@@ -322,8 +328,8 @@ func (a npy) labels() ([]uint16, error) {
 			}
 			v = v<<8 | uint64(a.data[i*a.width+at])
 		}
-		if v >= maxClasses-1 {
-			return nil, fmt.Errorf("has labels that are negative or more than %d", maxClasses-2)
+		if a.kind[0] == 'i' && v>>(8*a.width-1) == 1 || v >= maxClasses {
+			return nil, fmt.Errorf("has labels that are negative or more than %d", maxClasses-1)
 		}
 		out[i] = uint16(v)
 	}

@@ -11,6 +11,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"strings"
 )
 
 // picture is one decoded image: c·h·w bytes in the order channel, row, column.
@@ -70,10 +71,11 @@ func decodeWith(content []byte, header func(io.Reader) (image.Config, error), de
 
 // damage puts a decoder's complaint into words.
 func damage(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	reason := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "png: invalid format: "), "invalid JPEG format: ")
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || reason == "not enough pixel data" || reason == "short Huffman data" {
 		return errors.New("is truncated")
 	}
-	return fmt.Errorf("is damaged: %w", err)
+	return fmt.Errorf("cannot be decoded (%s)", reason)
 }
 
 func checkPNG(content []byte, config image.Config) error {

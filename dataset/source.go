@@ -261,7 +261,7 @@ func refuse(folder string, files []Unreadable) error {
 // and the label of each. Names are compared as Unicode does (NFC): the same
 // name may be stored decomposed by one system and typed composed on another.
 func (s Source) bindFolders(root *os.Root, split Split) (folders []string, label map[string]int, err error) {
-	found, err := listClasses(root)
+	found, err := listClasses(root, maxClasses)
 	if err != nil {
 		return nil, nil, err
 	}

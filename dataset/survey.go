@@ -178,7 +178,7 @@ func holdsImages(dir string) bool {
 		return false
 	}
 	defer root.Close()
-	classes, err := listClasses(root)
+	classes, err := listClasses(root, maxClasses)
 	if err != nil {
 		return true // the survey says what is wrong
 	}
@@ -198,7 +198,7 @@ func surveyFolder(dir string) (*Found, error) {
 	}
 	defer root.Close()
 	s := newSurveyor(KindFolder, dir)
-	if s.found.Classes, err = listClasses(root); err != nil {
+	if s.found.Classes, err = listClasses(root, maxClasses); err != nil {
 		return nil, err
 	}
 	s.found.Counts = make([]int, len(s.found.Classes))
@@ -320,7 +320,7 @@ func countHeldOut(dir string) (int, error) {
 }
 
 func countFiles(root *os.Root) (n int, err error) {
-	classes, err := listClasses(root)
+	classes, err := listClasses(root, maxClasses)
 	if err != nil {
 		return 0, err
 	}

@@ -18,6 +18,12 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 		return drawn.Shapes(d.Seed, d.TrainImages), nil
 	case config.KindDrawnPublic:
 		return drawn.NewAlphabet(d.Seed, d.Classes).Draw(d.TrainImages), nil
+	case config.KindDrawnObjects:
+		return drawn.NewObjects(d.Seed, d.Classes).Draw(d.TrainImages), nil
+	}
+	folder, err := dataFolder(d, folder)
+	if err != nil {
+		return nil, err
 	}
 	opened, err := openFiles(d, folder, dataset.Train)
 	if err != nil && !d.Public {
@@ -28,10 +34,6 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 
 // openFiles opens one split of images in files.
 func openFiles(d config.Data, folder string, split dataset.Split) (dataset.Dataset, error) {
-	folder, err := dataFolder(d, folder)
-	if err != nil {
-		return nil, err
-	}
 	opened, err := dataset.Source{
 		Kind: d.Kind, Folder: folder, Images: d.Images, Labels: d.Labels, Classes: d.ClassNames,
 		Transform: transform(d.Transform), LeaveOut: d.Corrupt == config.CorruptLeaveOut,
@@ -50,6 +52,9 @@ func transform(t config.Transform) dataset.Transform {
 	return out
 }
 
+// OwnersEyes begins what only the owner of the data may read.
+const OwnersEyes = "for the owner's eyes only: "
+
 // ownersError is what is wrong with private images. What it says may name
 // files and counts, which only their owner may see: Error, which goes to logs
 // and over the network, says nothing of them.
@@ -59,12 +64,12 @@ func (*ownersError) Error() string {
 	return "the private images cannot be used as they are: what is wrong with them is said on the terminal alone"
 }
 
-// ForOwner is an error in the words that the owner of the data may read: for
-// the terminal and nothing else.
+// ForOwner is an error in the words that the owner of the data may read, which
+// say so: for the terminal and nothing else.
 func ForOwner(err error) string {
 	var private *ownersError
 	if errors.As(err, &private) {
-		return private.detail
+		return OwnersEyes + harmless(private.detail) // names of files are whatever somebody chose
 	}
 	return err.Error()
 }
@@ -76,19 +81,12 @@ func (r *run) tellOwner() {
 		return
 	}
 	for _, f := range opened.LeftOut {
-		r.opts.Owner(fmt.Sprintf("left out: %s %s", f.File, f.Reason))
+		r.opts.Owner(harmless(fmt.Sprintf("left out: %s %s", f.File, f.Reason)))
 	}
 	if pairs := opened.Conflicts(); len(pairs) > 0 {
-		r.opts.Owner(fmt.Sprintf("%s equal, pixel for pixel, under different labels, such as %s and %s: is one of them in the wrong class?",
-			are(len(pairs), "pair of images", "pairs of images"), pairs[0].First, pairs[0].Second))
+		r.opts.Owner(harmless(fmt.Sprintf("%s of images equal, pixel for pixel, under different labels, such as %s and %s: look whether one is in the wrong class",
+			count(len(pairs), "pair"), pairs[0].First, pairs[0].Second)))
 	}
-}
-
-func are(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one + " is"
-	}
-	return fmt.Sprintf("%d %s are", n, more)
 }
 
 // openTest opens the real held-out images. Only data declared public have
@@ -97,6 +95,10 @@ func openTest(d config.Data, folder string) (dataset.Dataset, error) {
 	if d.Kind == config.KindDrawnPrivate {
 		// The generator's seeds are independent: the next one draws others.
 		return drawn.Shapes(d.Seed+1, d.TestImages), nil
+	}
+	folder, err := dataFolder(d, folder)
+	if err != nil {
+		return nil, err
 	}
 	return openFiles(d, folder, dataset.Test)
 }

@@ -3,8 +3,10 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/dploda/dploda/dataset"
+	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/internal/device"
 	"github.com/dploda/dploda/model/adapter"
 	"github.com/dploda/dploda/model/diffusion"
@@ -21,11 +23,10 @@ type generator struct {
 	times   diffusion.Range    // where the adapters are on
 	classes []string
 
-	sampler    diffusion.Kind
-	steps      int
-	eta        float64
-	guidance   float32
-	key        draws.Key // an image is a function of it, its index and the model
+	turn []int // the classes of the images, in turn; nil: all classes
+
+	settings   config.Sample // the number of images aside
+	key        draws.Key     // an image is a function of it, its index and the model
 	threads    int
 	dev        device.Device
 	onProgress func(done, total int)
@@ -33,24 +34,23 @@ type generator struct {
 
 // sample returns n images, of the classes in turn.
 func (g *generator) sample(ctx context.Context, n int) (*dataset.Memory, error) {
-	denoiser, err := g.denoiser()
+	d, err := g.compileAll()
 	if err != nil {
 		return nil, err
 	}
-	s, err := g.newSampler()
-	if err != nil {
-		return nil, err
-	}
-	codec := s.Codec
+	codec := g.base.Codec()
 	pixels, labels := make([]uint8, n*codec.Size()), make([]uint16, n)
-	requests := g.requests(n, labels)
+	for i := range labels {
+		labels[i] = uint16(g.class(i))
+	}
 	done := 0
-	err = s.Sample(ctx, denoiser, requests, func(i int, image []uint8) {
+	err = d.draw(ctx, upTo(n), func(i int, image []uint8) error {
 		copy(pixels[i*codec.Size():], image)
 		done++
 		if g.onProgress != nil {
 			g.onProgress(done, n)
 		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -59,32 +59,115 @@ func (g *generator) sample(ctx context.Context, n int) (*dataset.Memory, error) 
 	return dataset.NewMemory(i.C, i.H, i.W, g.classes, pixels, labels)
 }
 
-func (g *generator) newSampler() (*diffusion.Sampler, error) {
-	tables, err := diffusion.NewTables(g.base.Traits.Schedule, g.base.Traits.Timesteps)
+// class is that of image i.
+func (g *generator) class(i int) int {
+	if g.turn != nil {
+		return g.turn[i%len(g.turn)]
+	}
+	return i % len(g.classes)
+}
+
+// drawer is a generator whose network is compiled.
+type drawer struct {
+	*generator
+	sampler  *diffusion.Sampler
+	denoiser *diffusion.Denoiser
+}
+
+func (g *generator) compileAll() (*drawer, error) {
+	denoiser, err := g.denoiser()
 	if err != nil {
 		return nil, err
 	}
-	return &diffusion.Sampler{
+	tables, err := g.base.Traits.tables()
+	if err != nil {
+		return nil, err
+	}
+	return &drawer{generator: g, denoiser: denoiser, sampler: &diffusion.Sampler{
 		Tables: tables, Prediction: g.base.Traits.Prediction, Codec: g.base.Codec(),
-		Kind: g.sampler, Steps: g.steps, Eta: g.eta, Guidance: g.guidance, Key: g.key, Threads: g.threads,
-	}, nil
+		Kind: samplerKind(g.settings.Sampler), Steps: g.settings.Steps, Eta: g.settings.Eta,
+		Guidance: float32(g.settings.Guidance), Key: g.key, Threads: g.threads,
+	}}, nil
 }
 
-// requests asks for n images; a class's prototypes are chosen by their weight.
-func (g *generator) requests(n int, labels []uint16) []diffusion.Request {
-	requests := make([]diffusion.Request, n)
+// windowGroups is how many groups of lanes each thread samples between two
+// moments at which threads wait for one another: so many that the wait is
+// nothing, so few that what they ask for takes no memory.
+const windowGroups = 64
+
+// draw samples the images of the given indices and hands each to out, as bytes
+// in CHW order: in any order, but never two at once; out must copy what it
+// keeps. Its first error ends the work.
+func (d *drawer) draw(ctx context.Context, indices iter.Seq[int], out func(index int, image []uint8) error) error {
+	next, stop := iter.Pull(indices)
+	defer stop()
+	window := make([]int, 0, windowGroups*max(d.threads, 1)*d.denoiser.Lanes)
+	for {
+		window = window[:0]
+		for len(window) < cap(window) {
+			i, ok := next()
+			if !ok {
+				break
+			}
+			window = append(window, i)
+		}
+		if len(window) == 0 {
+			return nil
+		}
+		if err := d.drawWindow(ctx, window, out); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *drawer) drawWindow(ctx context.Context, indices []int, out func(index int, image []uint8) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var failed error
+	err := d.sampler.Sample(ctx, d.denoiser, d.requests(indices), func(i int, image []uint8) {
+		if failed != nil {
+			return
+		}
+		if failed = out(indices[i], image); failed != nil {
+			cancel()
+		}
+	})
+	if failed != nil {
+		return failed // what ended the sampling
+	}
+	return err
+}
+
+// upTo yields 0 to n-1.
+func upTo(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// requests asks for images; a class's prototypes are chosen by their weight.
+func (g *generator) requests(indices []int) []diffusion.Request {
+	requests := make([]diffusion.Request, len(indices))
 	choice := draws.New(g.key)
-	for i := range requests {
-		class := i % len(g.classes)
-		labels[i] = uint16(class)
-		requests[i] = diffusion.Request{Index: uint64(i), Class: class}
+	channels := map[[2]int][]float32{}
+	for at, i := range indices {
+		class := g.class(i)
+		requests[at] = diffusion.Request{Index: uint64(i), Class: class}
 		if g.centers == nil {
 			continue
 		}
-		channel := make([]float32, g.centers.Spec.Pixels())
 		k := chooseCluster(g.centers, class, choice.Stream(uint64(i), 0, draws.Prototype).Float64())
-		prototype.Channel(channel, g.centers.Center(class, k))
-		requests[i].Prototype = channel
+		channel := channels[[2]int{class, k}]
+		if channel == nil {
+			channel = make([]float32, g.centers.Spec.Pixels())
+			prototype.Channel(channel, g.centers.Center(class, k))
+			channels[[2]int{class, k}] = channel
+		}
+		requests[at].Prototype = channel
 	}
 	return requests
 }
@@ -110,6 +193,10 @@ func (g *generator) denoiser() (*diffusion.Denoiser, error) {
 	}
 	var err error
 	if g.adapter == nil {
+		d.Unconditional = g.base.Config.NumClassEmbeds == 0
+		if !g.base.Traits.NoLabelRow {
+			d.NoLabel = -1
+		}
 		d.Adapted, err = g.compilePlain()
 		return d, err
 	}
@@ -134,10 +221,11 @@ func (g *generator) compile(spec adapter.Spec) (device.Executable, error) {
 	return exe, g.adapter.SetParams(exe, list, g.base.Base)
 }
 
-// compilePlain is the network as it was pre-trained, with its public classes.
+// compilePlain is the network as it was pre-trained, with its public classes;
+// an unconditional one takes any single name for all its images.
 func (g *generator) compilePlain() (device.Executable, error) {
-	if g.base.Config.NumClassEmbeds != len(g.classes)+1 {
-		return nil, fmt.Errorf("the base has %d class rows for %d public classes and no label", g.base.Config.NumClassEmbeds, len(g.classes))
+	if known := max(1, g.base.PublicClasses()); known != len(g.classes) {
+		return nil, fmt.Errorf("the base has %d public classes, not %d", known, len(g.classes))
 	}
 	list, err := denoiseList(g.base.Config, adapter.Spec{Kind: adapter.None})
 	if err != nil {

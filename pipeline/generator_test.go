@@ -11,7 +11,7 @@ import (
 )
 
 // trained is an adapter away from its start and prototypes that differ.
-func trained(t *testing.T, r *run) *model {
+func trained(t testing.TB, r *run) *model {
 	t.Helper()
 	a, err := r.startAdapter()
 	if err != nil {
@@ -25,7 +25,11 @@ func trained(t *testing.T, r *run) *model {
 	if err := a.SetFlat(flat); err != nil {
 		t.Fatal(err)
 	}
-	m := &model{adapter: a, centers: prototype.New(*r.prototypes)}
+	m := &model{adapter: a}
+	if r.prototypes == nil {
+		return m
+	}
+	m.centers = prototype.New(*r.prototypes)
 	for i := range m.centers.Pixels {
 		m.centers.Pixels[i] = float32(s.Float64())
 	}

@@ -374,3 +374,40 @@ func (f *idxFacts) readHeader(r io.Reader) (size int64, err error) {
 	}
 	return size, nil
 }
+
+// sampledFacts is sample.json.
+type sampledFacts struct {
+	header
+	Sampled
+}
+
+func (f *sampledFacts) title() string {
+	return fmt.Sprintf("what %s were drawn from", count(f.Sample.Images, "synthetic image"))
+}
+
+func (f *sampledFacts) rows(t *table) {
+	t.row("run", "%s, %s", f.Run, f.RunID)
+	if f.TestMode {
+		t.row("test mode", "the model was trained with predictable noise: NOT private")
+	}
+	t.row("adapter", "sha256 %s", f.Adapter)
+	t.row("base", "sha256 %s", f.Base)
+	if f.Prototypes != "" {
+		t.row("prototypes", "sha256 %s", f.Prototypes)
+	}
+	t.row("images", "%d x %d x %d (channels, height, width)", f.Shape[0], f.Shape[1], f.Shape[2])
+	t.row("classes in turn", "%s", strings.Join(f.Turn, ", "))
+	t.row("sampler", "%s, %d steps, guidance %g, eta %g", f.Sample.Sampler, f.Sample.Steps, f.Sample.Guidance, f.Sample.Eta)
+	if f.Seed != nil {
+		t.row("seed", "%d", *f.Seed)
+	}
+	t.row("complete", "%s", yesNo(f.Complete))
+}
+
+func inspectSampled(path string, content []byte) (facts, error) {
+	s, err := parseSampled(path, content)
+	if err != nil {
+		return nil, err
+	}
+	return &sampledFacts{header{"sample", path}, *s}, nil
+}

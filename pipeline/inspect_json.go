@@ -22,6 +22,7 @@ var jsonKinds = []struct {
 	{[]string{"epsilon_budget", "trained_parameters"}, inspectReport},
 	{[]string{"prediction_type", "unshuffle"}, inspectTraits},
 	{[]string{"block_out_channels"}, inspectNetwork},
+	{[]string{"adapter_sha256", "turn"}, inspectSampled},
 	{[]string{"format", "config_hash"}, inspectRunMark},
 	{[]string{"seconds"}, inspectTimings},
 }

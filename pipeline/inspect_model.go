@@ -188,6 +188,7 @@ type adapterFacts struct {
 	Classes      int           `json:"classes"`
 	BaseHash     string        `json:"base_sha256"`
 	TestMode     bool          `json:"test_mode"`
+	Recipe       *recipe       `json:"sampling"` // null in files of earlier versions
 	Parameters   int           `json:"parameters"`
 	Tensors      []tensorFacts `json:"tensors"`
 }
@@ -207,6 +208,13 @@ func (f *adapterFacts) rows(t *table) {
 	t.row("targets", "%s", strings.Join(f.Targets, ", "))
 	t.row("classes", "%d", f.Classes)
 	t.row("base sha256", "%s", f.BaseHash)
+	if r := f.Recipe; r != nil {
+		t.row("run", "%s, %s", r.Name, r.RunID)
+		t.row("class names", "%s", strings.Join(r.Classes, ", "))
+		t.row("on at timesteps", "%d to %d", r.TimeRange[0], r.TimeRange[1]-1)
+		t.row("prototypes", "%s", yesNo(r.Prototypes != ""))
+		t.row("sampled with", "%s, %d steps, guidance %g", r.Sample.Sampler, r.Sample.Steps, r.Sample.Guidance)
+	}
 	tensorRows(t, f.Tensors)
 }
 
@@ -229,9 +237,15 @@ func inspectSafetensors(path string) (facts, error) {
 		return nil, err
 	}
 	s := h.Spec
+	var how *recipe
+	if h.Sampling != "" {
+		if how, err = parseRecipe(h.Sampling); err != nil {
+			return nil, fmt.Errorf("%s %w", path, err)
+		}
+	}
 	return &adapterFacts{
 		header: header{"adapter", path}, Adapter: s.Kind, Rank: s.Rank, Alpha: s.Alpha, Nonlinearity: s.Nonlinearity,
-		Targets: s.Targets, Classes: s.Classes, BaseHash: h.BaseHash, TestMode: h.TestMode, Parameters: values, Tensors: list,
+		Targets: s.Targets, Classes: s.Classes, BaseHash: h.BaseHash, TestMode: h.TestMode, Recipe: how, Parameters: values, Tensors: list,
 	}, nil
 }
 

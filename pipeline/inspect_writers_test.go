@@ -230,6 +230,17 @@ var writers = map[string]func(t testing.TB, dir string) written{
 		return written{filepath.Join(dir, "domains", "01"+strings.Repeat("00", 15)+".tags"), "image-tags",
 			"the keyed tags of one version of a data domain's images, private to the site", nil, nil}
 	},
+	"sample": func(t testing.TB, dir string) written {
+		f := &sampling{path: dir, Sampled: &Sampled{
+			Format: sampledFormat, Run: "pets", RunID: "0a0a", TestMode: true, Base: "b00", Adapter: "a00", Prototypes: "c00",
+			Shape: [3]int{1, 4, 5}, Classes: []string{"cat", "dog"}, Turn: []string{"dog"}, Seed: new(uint64),
+			Sample: config.Sample{Images: 9, Sampler: "ddim", Steps: 7, Guidance: 1, Eta: 0.5}, Formats: []string{FormatNPZ}, Arithmetic: "cpu",
+		}}
+		must(t, f.save())
+		return written{filepath.Join(dir, sampledFile), "sample", "what 9 synthetic images were drawn from",
+			[]string{"pets, 0a0a", "NOT private", "b00", "a00", "c00", "1 x 4 x 5", "turn        dog", "ddim, 7 steps, guidance 1, eta 0.5", "seed                   0", "complete               no"},
+			map[string]any{"run": "pets", "complete": false}}
+	},
 	"share": func(t testing.TB, dir string) written {
 		put(t, dir, "README.txt", []byte("mine"), nil)
 		must(t, images.WriteFolder(filepath.Join(dir, "images"), inspectedImages(t)))
@@ -290,6 +301,12 @@ func writeAdapter(t testing.TB, dir string, testMode bool) written {
 	a, err := adapter.Start(base.Base, adapter.Spec{Kind: adapter.LoDA, Rank: 2, Alpha: 3, Nonlinearity: adapter.SiLU, Targets: []string{"conv", "!conv_out"}, Classes: 5}, draws.New(draws.SeedKey(1, "adapter")))
 	must(t, err)
 	a.TestMode = testMode
+	if !testMode { // the other is one of an earlier version
+		how := recipe{Format: recipeFormat, Name: "pets", RunID: strings.Repeat("0a", 16), Classes: []string{"cat", "Öl", "c", "d", "e"},
+			TimeRange: [2]int{200, 800}, Sample: config.Sample{Images: 3, Sampler: "ddim", Steps: 7}}
+		a.Sampling, err = how.encode()
+		must(t, err)
+	}
 	path := filepath.Join(dir, adapterFile)
 	must(t, a.Save(path))
 	want := written{path, "adapter", fmt.Sprintf("an adapter (loda) of %d parameters", len(a.Flat())),
@@ -297,6 +314,8 @@ func writeAdapter(t testing.TB, dir string, testMode bool) written {
 		map[string]any{"rank": 2.0, "alpha": 3.0, "classes": 5.0, "base_sha256": base.Hash, "test_mode": testMode, "parameters": float64(len(a.Flat()))}}
 	if testMode {
 		want.rows = append(want.rows, "NOT private")
+	} else {
+		want.rows = append(want.rows, "pets, 0a0a", "cat, Öl, c, d, e", "200 to 799", "ddim, 7 steps, guidance 0")
 	}
 	return want
 }

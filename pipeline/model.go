@@ -1,8 +1,11 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dploda/dploda/internal/safetensors"
 	"github.com/dploda/dploda/model/adapter"
@@ -33,17 +36,23 @@ func (r *run) startAdapter() (*adapter.Adapter, error) {
 	return a, nil
 }
 
-// saveModel writes what fine-tuning released into share/.
+// saveModel writes what fine-tuning released into share/, and how to sample
+// from it.
 func (r *run) saveModel(m *model) error {
+	how := r.recipe()
 	if m.centers != nil {
-		s := m.centers.Spec
-		tensors := []safetensors.Tensor{
-			{Name: "prototypes", Dims: []int{s.Classes, s.Clusters, s.Side, s.Side}, Data: m.centers.Pixels},
-			{Name: "weights", Dims: []int{s.Classes, s.Clusters}, Data: m.centers.Weights},
-		}
-		if err := safetensors.Write(r.folder.Share(prototypesFile), tensors, map[string]string{"base": r.base.Hash}); err != nil {
+		content, err := encodePrototypes(m.centers, r.base.Hash)
+		if err != nil {
 			return err
 		}
+		if err := r.folder.WriteFile(filepath.Join("share", prototypesFile), content); err != nil {
+			return err
+		}
+		how.Prototypes = sha256Hex(content)
+	}
+	var err error
+	if m.adapter.Sampling, err = how.encode(); err != nil {
+		return err
 	}
 	return m.adapter.Save(r.folder.Share(adapterFile))
 }
@@ -59,26 +68,53 @@ func (r *run) loadModel() (*model, error) {
 		return m, nil
 	}
 	path := r.folder.Share(prototypesFile)
-	tensors, _, err := safetensors.Read(path)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	m.centers = prototype.New(*r.prototypes)
-	m.centers.Round = r.prototypes.Rounds
-	for _, want := range []struct {
-		name string
-		into []float32
-	}{{"prototypes", m.centers.Pixels}, {"weights", m.centers.Weights}} {
-		found := false
-		for _, t := range tensors {
-			if t.Name == want.name && len(t.Data) == len(want.into) {
-				copy(want.into, t.Data)
-				found = true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("%s has no tensor %q of this run's shape", filepath.Base(path), want.name)
-		}
+	if m.centers, err = decodePrototypes(content); err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	want := *r.prototypes
+	want.Rounds = m.centers.Spec.Rounds // no part of the file
+	if m.centers.Spec != want {
+		return nil, fmt.Errorf("%s has prototypes of another shape than this run's", path)
 	}
 	return m, nil
+}
+
+// encodePrototypes is prototypes.safetensors: the centres
+// [class][cluster][side][side] and their weights [class][cluster].
+func encodePrototypes(c *prototype.Centers, base string) ([]byte, error) {
+	s := c.Spec
+	return safetensors.Encode([]safetensors.Tensor{
+		{Name: "prototypes", Dims: []int{s.Classes, s.Clusters, s.Side, s.Side}, Data: c.Pixels},
+		{Name: "weights", Dims: []int{s.Classes, s.Clusters}, Data: c.Weights},
+	}, map[string]string{"base": base})
+}
+
+// decodePrototypes is the inverse of encodePrototypes. What it returns serves to
+// sample: no more rounds can follow. The words of its errors follow a path.
+func decodePrototypes(content []byte) (*prototype.Centers, error) {
+	tensors, _, err := safetensors.Decode(content)
+	if err != nil {
+		return nil, fmt.Errorf("is not a readable safetensors file: %w", err)
+	}
+	var pixels, weights *safetensors.Tensor
+	for i := range tensors {
+		switch tensors[i].Name {
+		case "prototypes":
+			pixels = &tensors[i]
+		case "weights":
+			weights = &tensors[i]
+		}
+	}
+	if pixels == nil || weights == nil || len(pixels.Dims) != 4 || pixels.Dims[2] != pixels.Dims[3] || !slices.Equal(weights.Dims, pixels.Dims[:2]) {
+		return nil, errors.New("has no tensors prototypes [class, cluster, side, side] and weights [class, cluster]")
+	}
+	s := prototype.Spec{Classes: pixels.Dims[0], Clusters: pixels.Dims[1], Side: pixels.Dims[2], Rounds: 1}
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("holds what cannot be: %w", err)
+	}
+	return &prototype.Centers{Spec: s, Round: s.Rounds, Pixels: pixels.Data, Weights: weights.Data}, nil
 }

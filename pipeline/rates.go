@@ -155,13 +155,13 @@ func (r *run) sampleRate(ctx context.Context, atLeast time.Duration) (rate, erro
 		m.centers = prototype.New(*r.prototypes)
 	}
 	g := r.generator(start, m)
-	g.steps = min(g.steps, measuredSteps)
+	g.settings.Steps = min(g.settings.Steps, measuredSteps)
 	step, err := g.step(runtime.NumCPU() * r.dev.Lanes())
 	if err != nil {
 		return rate{}, err
 	}
 	got, err := rateOf(ctx, step, runtime.NumCPU(), atLeast)
-	got.perSecond *= float64(g.steps) / float64(r.spec.Sample.Steps)
+	got.perSecond *= float64(g.settings.Steps) / float64(r.spec.Sample.Steps)
 	return got, err
 }
 

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
 	"runtime"
 	"strconv"
 	"time"
@@ -11,20 +10,14 @@ import (
 	"github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/model/adapter"
 	"github.com/dploda/dploda/model/diffusion"
-	"github.com/dploda/dploda/model/draws"
 )
 
 // generator samples from what the run has made of the base.
 func (r *run) generator(a *adapter.Adapter, m *model) *generator {
-	s := r.spec.Sample
-	kind := diffusion.Kind(s.Sampler)
-	if s.Sampler == "dpm++" {
-		kind = diffusion.DPM
-	}
 	g := &generator{
 		base: r.base, adapter: a, times: r.times, classes: r.train.Classes(),
-		sampler: kind, steps: s.Steps, eta: s.Eta, guidance: float32(s.Guidance),
-		key: r.sampleKey(), threads: runtime.NumCPU(), dev: r.dev,
+		settings: r.spec.Sample,
+		key:      sampleKey(r.identity.RunID, nil), threads: runtime.NumCPU(), dev: r.dev,
 	}
 	if m != nil {
 		g.centers = m.centers
@@ -32,21 +25,19 @@ func (r *run) generator(a *adapter.Adapter, m *model) *generator {
 	return g
 }
 
-// publicGenerator samples from the base under its own public classes.
+// publicGenerator samples from the base under its own public classes, of which
+// there must be some.
 func (r *run) publicGenerator() *generator {
 	g := r.generator(nil, nil)
-	g.classes = make([]string, r.base.Config.NumClassEmbeds-1)
+	if !r.base.Traits.NoLabelRow {
+		g.settings.Guidance = 0
+	}
+	g.classes = make([]string, r.base.PublicClasses())
 	for i := range g.classes {
 		g.classes[i] = strconv.Itoa(i)
 	}
 	g.times = diffusion.Range{From: 0, To: r.base.Traits.Timesteps}
 	return g
-}
-
-// sampleKey gives each run its own images. It is no secret: what it is applied
-// to was released.
-func (r *run) sampleKey() draws.Key {
-	return draws.Key(sha256.Sum256(append([]byte("sample "), r.identity.RunID[:]...)))
 }
 
 // sampleImages draws n images and reports progress.

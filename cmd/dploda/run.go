@@ -69,7 +69,7 @@ func (f *runFlags) run(cmd *cobra.Command, spec *config.RunSpec, opts pipeline.R
 		})
 	}
 	opts.Owner = func(text string) {
-		fmt.Fprintln(os.Stderr, "for the owner's eyes only:", text)
+		fmt.Fprintln(os.Stderr, pipeline.OwnersEyes+text)
 	}
 	observer, end := newObserver(f.json)
 	report, err := pipeline.Run(cmd.Context(), spec, opts, observer)

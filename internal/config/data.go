@@ -16,6 +16,7 @@ const (
 	KindStrip        = "strip"         // a folder with tall PNG files and labels as idx
 	KindDrawnPrivate = "drawn-private" // the demo's shapes
 	KindDrawnPublic  = "drawn-public"  // characters of random strokes
+	KindDrawnObjects = "drawn-objects" // filled silhouettes on a dark ground
 )
 
 // Data says where images come from.
@@ -37,7 +38,7 @@ type Data struct {
 
 	TrainImages int    `yaml:"train_images,omitempty"` // drawn: how many
 	TestImages  int    `yaml:"test_images,omitempty"`  // drawn-private
-	Classes     int    `yaml:"classes,omitempty"`      // drawn-public
+	Classes     int    `yaml:"classes,omitempty"`      // drawn-public, drawn-objects
 	Seed        uint64 `yaml:"seed"`                   // drawn
 
 	// Units is a file that gives every image its unit, such as its patient
@@ -73,7 +74,7 @@ func (d *Data) fill() {
 		fillInt(&d.TrainImages, 20_000)
 		fillInt(&d.TestImages, 2_000)
 		fillInt(&d.NominalSize, d.TrainImages)
-	case KindDrawnPublic:
+	case KindDrawnPublic, KindDrawnObjects:
 		fillInt(&d.TrainImages, 40_000)
 		fillInt(&d.Classes, 200)
 	}
@@ -94,7 +95,7 @@ func (d *Data) counted() string {
 }
 
 func (d *Data) check(c *checker) {
-	c.oneOf("data.kind", d.Kind, KindFolder, KindIdx, KindNPZ, KindCIFAR, KindStrip, KindDrawnPrivate, KindDrawnPublic)
+	c.oneOf("data.kind", d.Kind, KindFolder, KindIdx, KindNPZ, KindCIFAR, KindStrip, KindDrawnPrivate, KindDrawnPublic, KindDrawnObjects)
 	if !d.Drawn() {
 		d.checkFiles(c)
 		return
@@ -111,7 +112,9 @@ func (d *Data) check(c *checker) {
 }
 
 // Drawn says that the images are drawn and in no file.
-func (d *Data) Drawn() bool { return d.Kind == KindDrawnPrivate || d.Kind == KindDrawnPublic }
+func (d *Data) Drawn() bool {
+	return d.Kind == KindDrawnPrivate || d.Kind == KindDrawnPublic || d.Kind == KindDrawnObjects
+}
 
 func (d *Data) checkFiles(c *checker) {
 	c.require("data.class_names", d.Public || len(d.ClassNames) > 0, "must be given: which labels occur in private data is itself private")
@@ -121,7 +124,7 @@ func (d *Data) checkFiles(c *checker) {
 		// As data sets compare them: a name has one meaning however its accents
 		// are stored.
 		composed := norm.NFC.String(name)
-		c.require("data.class_names", name != "" && !strings.ContainsFunc(name, unicode.IsControl), "holds %q; a name is text without control characters", name)
+		c.require("data.class_names", name != "" && !strings.ContainsFunc(name, unicode.IsControl), "holds %q; a name is text, not empty and without control characters", name)
 		c.require("data.class_names", !seen[composed], "holds %q twice", composed)
 		seen[composed] = true
 	}

@@ -83,11 +83,11 @@ type AdaptiveClip struct {
 
 // Sample configures the synthetic images.
 type Sample struct {
-	Images   int     `yaml:"images"`
-	Sampler  string  `yaml:"sampler"` // ddpm, ddim or dpm++
-	Steps    int     `yaml:"steps"`
-	Guidance float64 `yaml:"guidance"` // w of classifier-free guidance; 0: none
-	Eta      float64 `yaml:"eta"`      // ddim: 0 deterministic, 1 as ddpm
+	Images   int     `yaml:"images" json:"images"`
+	Sampler  string  `yaml:"sampler" json:"sampler"` // ddpm, ddim or dpm++
+	Steps    int     `yaml:"steps" json:"steps"`
+	Guidance float64 `yaml:"guidance" json:"guidance"` // w of classifier-free guidance; 0: none
+	Eta      float64 `yaml:"eta" json:"eta"`           // ddim: 0 deterministic, 1 as ddpm
 }
 
 // Evaluate configures the classifier that is trained on synthetic images.
@@ -156,7 +156,8 @@ func (r *RunSpec) Validate() error {
 	var c checker
 	c.name("name", r.Name)
 	r.Data.check(&c)
-	c.require("data.kind", r.Data.Kind != KindDrawnPublic, "is drawn-public, which is for pre-training; a run fine-tunes on images of its own or on drawn-private")
+	c.require("data.kind", r.Data.Kind != KindDrawnPublic && r.Data.Kind != KindDrawnObjects,
+		"is %s, which is for pre-training; a run fine-tunes on images of its own or on drawn-private", r.Data.Kind)
 	c.require("data.images", len(r.Data.Images) == 0 || r.Data.Kind != KindIdx, "is for pre-training; a run reads MNIST's file names in its folder")
 	c.require("data.nominal_size", r.Data.NominalSize != 0, "must be given: the declared number of private %s", r.Data.counted())
 	c.positive("data.nominal_size", r.Data.NominalSize, maxImages)
@@ -232,6 +233,13 @@ func (f Finetune) check(c *checker, size int) {
 	c.decay("finetune.adaptive_clip.quantile", f.AdaptiveClip.Quantile)
 	c.require("finetune.adaptive_clip.learning_rate", f.AdaptiveClip.LearningRate > 0 && f.AdaptiveClip.LearningRate <= 1,
 		"must be more than 0 and at most 1, not %v", f.AdaptiveClip.LearningRate)
+}
+
+// Validate reports the first impossible value, as a *ValueError.
+func (s Sample) Validate() error {
+	var c checker
+	s.check(&c)
+	return c.err()
 }
 
 func (s Sample) check(c *checker) {

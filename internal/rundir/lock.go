@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acquire locks the file until it is closed or the process ends, however it
+// Lock locks the file until it is closed or the process ends, however it
 // ends. folder is what the lock stands for in errors.
-func acquire(path, folder string) (*os.File, error) {
+func Lock(path, folder string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, Explain(path, err)

@@ -60,7 +60,7 @@ func Open(path, configHash string, resolved []byte) (*Folder, error) {
 			return nil, err
 		}
 	}
-	lock, err := acquire(filepath.Join(path, lockFile), path)
+	lock, err := Lock(filepath.Join(path, lockFile), path)
 	if err != nil {
 		return nil, err
 	}

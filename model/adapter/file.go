@@ -17,6 +17,9 @@ type Header struct {
 	Spec     Spec
 	BaseHash string // unet.Base.Hash of the base that it belongs to
 	TestMode bool   // trained with a test seed: without privacy
+	// Sampling says how to sample with the adapter, in the words of whoever
+	// trained it; "" if nothing does.
+	Sampling string
 }
 
 // formatVersion is that of the metadata and the tensors' names.
@@ -33,6 +36,7 @@ const (
 	keyClasses      = "dploda.classes"
 	keyBase         = "dploda.base_sha256"
 	keyTestMode     = "dploda.test_mode"
+	keySampling     = "dploda.sampling"
 )
 
 // filePrefix stands before every name in PEFT's files.
@@ -71,7 +75,7 @@ func (h Header) metadata() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{
+	m := map[string]string{
 		"format":        "pt", // what PEFT writes
 		keyFormat:       formatVersion,
 		keyKind:         string(h.Spec.Kind),
@@ -82,7 +86,11 @@ func (h Header) metadata() (map[string]string, error) {
 		keyClasses:      strconv.Itoa(h.Spec.Classes),
 		keyBase:         h.BaseHash,
 		keyTestMode:     strconv.FormatBool(h.TestMode),
-	}, nil
+	}
+	if h.Sampling != "" {
+		m[keySampling] = h.Sampling
+	}
+	return m, nil
 }
 
 func parseHeader(metadata map[string]string) (h Header, err error) {
@@ -94,6 +102,7 @@ func parseHeader(metadata map[string]string) (h Header, err error) {
 	}
 	s := &h.Spec
 	s.Kind, s.Nonlinearity, h.BaseHash = Kind(metadata[keyKind]), metadata[keyNonlinearity], metadata[keyBase]
+	h.Sampling = metadata[keySampling]
 	for _, field := range []struct {
 		key  string
 		read func(string) error
