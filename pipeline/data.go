@@ -87,15 +87,6 @@ func (r *run) tellOwner() {
 	}
 }
 
-// FoundData is the data section of a config that reads what a survey found: the
-// kind, the folder (absolute) and the class names, which become declared
-// thereby. Transform, nominal size and whether the images are public are for
-// the owner to add.
-func FoundData(found *dataset.Found) (config.Data, error) {
-	folder, err := filepath.Abs(found.Folder)
-	return config.Data{Kind: found.Kind, Folder: folder, ClassNames: found.Classes}, err
-}
-
 // openTest opens the real held-out images. Only data declared public have
 // exact accuracies, so nothing else opens it.
 func openTest(d config.Data, folder string) (dataset.Dataset, error) {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/worker/task"
@@ -119,27 +117,5 @@ func TestPublicFolders(t *testing.T) {
 	d.ClassNames = []string{"a", "z"}
 	if _, err := openTrain(d, dir); err == nil || !strings.Contains(err.Error(), `no folder for the class "z"`) || ForOwner(err) != err.Error() {
 		t.Errorf("got %v", err)
-	}
-}
-
-// TestFoundDataIsRead: what a survey finds is a data section that opens what was
-// surveyed.
-func TestFoundDataIsRead(t *testing.T) {
-	dir := t.TempDir()
-	pictureFolder(t, dir, 12, 16, 3, "b", "Ä", "a")
-	found, err := dataset.Survey(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := FoundData(found)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(config.Data{Kind: "folder", Folder: dir, ClassNames: []string{"a", "b", "Ä"}}, d); diff != "" {
-		t.Error(diff)
-	}
-	set, err := openTrain(d, "")
-	if err != nil || set.Len() != found.Images {
-		t.Errorf("%v", err)
 	}
 }
