@@ -183,6 +183,8 @@ var allowedCalls = map[string]string{
 	`pipeline: obs.Progress(progress)`:                                                                 "of a pre-training, on public images",
 	`pipeline: obs.Stage("pre-train")`:                                                                 noImages,
 	`pipeline: obs.Stage("read the public images")`:                                                    noImages,
+	`pipeline: r.opts.Owner(harmless(remark))`:                                                         "for the terminal alone, and says so: TestRunOnAnImageFolder",
+	`cmd/dploda: l.write(map[string]string{"event": "owner", "text": pipeline.OwnersEyes + text})`:     "for the terminal alone, and says so: TestRunOnAnImageFolder",
 	`pipeline: r.obs.Note("the data are private: no exact accuracy on real images is computed")`:       noImages,
 	`pipeline: r.obs.Note("wrote the drawn sets to " + r.opts.ExportData)`:                             setting,
 	`pipeline: r.obs.Progress(Progress{Stage: "classifier", Done: done, Total: total, Unit: "steps"})`: "of a training on synthetic images, or on images declared public",
