@@ -81,6 +81,6 @@ Start with:  dploda demo`,
 		problem, _, _ := strings.Cut(err.Error(), ": strconv.") // Go's own words help nobody
 		return usageError{fmt.Errorf("%s (see '%s --help')", problem, cmd.CommandPath())}
 	})
-	root.AddCommand(newDemo(), newRun(), newPretrain(), newSample(), newDomain(), newLedger(), newInspect(), newBench(), newAudit(), newAccount(), newWorker(), newVersion())
+	root.AddCommand(newDemo(), newRun(), newPretrain(), newSample(), newExport(), newDomain(), newLedger(), newInspect(), newBench(), newAudit(), newAccount(), newWorker(), newVersion())
 	return root
 }
