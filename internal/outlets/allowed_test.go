@@ -180,7 +180,6 @@ var allowedCalls = map[string]string{
 	"cmd/dploda: l.write(struct { Event string `json:\"event\"` pipeline.Progress Done int `json:\"done\"` Total int `json:\"total\"` }{\"progress\", p, p.Done, p.Total})": "a pipeline.Progress",
 	`pipeline: obs.Note(fmt.Sprintf("base of %d parameters in %s", len(p.weights), opts.Out))`:                                                                              "of a pre-training, on public images",
 	`pipeline: obs.Note(fmt.Sprintf("going on from step %d", begin))`:                                                                                                       "of a pre-training, on public images",
-	`pipeline: f.write(ctx, format, g)`:                                                                                                                                     "synthetic images, into the folder that the caller names",
 	`pipeline: obs.Note(fmt.Sprintf("%s is damaged: its images are drawn again", f.store.Path(ref)))`:                                                                       "a path in the caller's folder of synthetic images",
 	`pipeline: obs.Progress(p)`:                     "of sampling, which sees released values only",
 	`pipeline: obs.Stage("sample")`:                 noImages,
