@@ -23,7 +23,7 @@ import (
 func oblongBase(t *testing.T) string {
 	t.Helper()
 	c := unet.Defaults()
-	c.SampleHeight, c.SampleWidth, c.InChannels, c.OutChannels = 20, 12, 12, 12
+	c.SampleHeight, c.SampleWidth, c.InChannels, c.OutChannels, c.NumClassEmbeds = 20, 12, 12, 12, 5
 	c.BlockOutChannels, c.LayersPerBlock, c.NormNumGroups = []int{8, 8}, 1, 4
 	c.DownBlockTypes, c.UpBlockTypes = []string{"DownBlock2D", "DownBlock2D"}, []string{"UpBlock2D", "UpBlock2D"}
 	b, err := unet.NewBase(c, draws.New(draws.SeedKey(1, "oblong base")))
