@@ -128,9 +128,8 @@ workers: {count: 2, threads: 1}
 // workers in processes of their own. The classes keep their names; no name of a
 // file is in anything that was written.
 //
-// Tried: an error without its mask, which puts the name into run.log; a worker
-// process that prints the owner's words; classes compared byte for byte; no
-// leaving out in the workers.
+// Tried: an error without its mask, which puts the name into run.log; classes
+// compared byte for byte; no leaving out in the workers.
 func TestRunOnAnImageFolder(t *testing.T) {
 	t.Parallel()
 	folder, corrupt := oddFolder(t)
