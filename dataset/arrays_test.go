@@ -467,7 +467,7 @@ func TestSurvey(t *testing.T) {
 			[]string{`the class "a" (label 0) has no image`}},
 		{map[string][]byte{"x.png": greyPNG(t, 4, 2, 9), "x-labels-idx1-ubyte": twoLabels},
 			Found{Kind: KindStrip, Classes: []string{"0", "1"}, Counts: []int{1, 1}, Images: 2, Conflicts: []Conflict{{"image 0", "image 1"}}, Sizes: []Size{{2, 2, 2}}, Channels: map[int]int{1: 2}},
-			[]string{"1 pair of images equal, pixel for pixel, have different labels"}},
+			[]string{"1 pair of images, equal pixel for pixel, under different labels"}},
 	} {
 		dir := tree(t, c.files)
 		found, err := Survey(dir)

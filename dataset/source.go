@@ -351,6 +351,16 @@ func (b *builder) memory(classes []string) (*Memory, error) {
 	return NewMemory(b.first.c, b.first.h, b.first.w, classes, b.pixels, b.labels)
 }
 
+// Remarks are what the owner should look at before anything is spent: the files
+// that were left out, and a sign of wrong labels.
+func (o *Opened) Remarks() []string {
+	var all []string
+	for _, f := range o.LeftOut {
+		all = append(all, fmt.Sprintf("left out: %s %s", f.File, f.Reason))
+	}
+	return append(all, aboutConflicts(o.Conflicts())...)
+}
+
 // Conflicts are the pairs of images that are equal, pixel for pixel, under
 // different labels: one of the two is likely labelled wrongly. Images of a
 // folder have their paths as names, others their indices.

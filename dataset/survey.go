@@ -296,10 +296,16 @@ func (f *Found) Problems() []string {
 	if len(f.Channels) > 1 {
 		say("some images are grey and some RGB: say what they shall be with data.transform.channels: grey or rgb")
 	}
-	if n := len(f.Conflicts); n > 0 {
-		say("%s of images equal, pixel for pixel, have different labels, such as %s and %s: look whether one is in the wrong class", counted(n, "pair"), f.Conflicts[0].First, f.Conflicts[0].Second)
+	return append(all, aboutConflicts(f.Conflicts)...)
+}
+
+// aboutConflicts is a sentence, if there are any.
+func aboutConflicts(pairs []Conflict) []string {
+	if len(pairs) == 0 {
+		return nil
 	}
-	return all
+	return []string{fmt.Sprintf("%s of images, equal pixel for pixel, under different labels, such as %s and %s: look whether one is in the wrong class",
+		counted(len(pairs), "pair"), pairs[0].First, pairs[0].Second)}
 }
 
 func counted(n int, what string) string {

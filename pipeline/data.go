@@ -69,7 +69,7 @@ func (*ownersError) Error() string {
 func ForOwner(err error) string {
 	var private *ownersError
 	if errors.As(err, &private) {
-		return OwnersEyes + harmless(private.detail) // names of files are whatever somebody chose
+		return OwnersEyes + harmless(private.detail)
 	}
 	return err.Error()
 }
@@ -80,12 +80,8 @@ func (r *run) tellOwner() {
 	if !ok || r.opts.Owner == nil {
 		return
 	}
-	for _, f := range opened.LeftOut {
-		r.opts.Owner(harmless(fmt.Sprintf("left out: %s %s", f.File, f.Reason)))
-	}
-	if pairs := opened.Conflicts(); len(pairs) > 0 {
-		r.opts.Owner(harmless(fmt.Sprintf("%s of images equal, pixel for pixel, under different labels, such as %s and %s: look whether one is in the wrong class",
-			count(len(pairs), "pair"), pairs[0].First, pairs[0].Second)))
+	for _, remark := range opened.Remarks() {
+		r.opts.Owner(harmless(remark)) // names of files are whatever somebody chose
 	}
 }
 

@@ -168,9 +168,6 @@ func (r *run) stages(ctx context.Context) (*Report, error) {
 // prepare opens the data, holds them against the base and against what the run
 // began with, and fixes the run's identity.
 func (r *run) prepare(ctx context.Context) error {
-	if n := r.forgoes(); n != "" {
-		r.obs.Note(n)
-	}
 	r.obs.Stage("read the images")
 	var err error
 	if r.train, err = openTrain(r.spec.Data, r.opts.Data); err != nil {
@@ -197,6 +194,9 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	if err := r.identify(); err != nil {
 		return err
+	}
+	if n := r.forgoes(); n != "" {
+		r.obs.Note(n)
 	}
 	return ctx.Err()
 }

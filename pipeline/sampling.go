@@ -102,6 +102,11 @@ func (r *SampleReport) Summary() string {
 	return b.String()
 }
 
+// OptionError is an option that cannot be, named as the command's flag.
+type OptionError struct{ error }
+
+func badOption(format string, args ...any) error { return OptionError{fmt.Errorf(format, args...)} }
+
 // formatFile is what a format writes into the folder.
 var formatFile = map[string]string{FormatNPZ: npzFile, FormatFolder: imagesFolder, FormatGrid: gridFile}
 
@@ -180,22 +185,22 @@ func (m *sharedModel) plan(opts SampleOptions, dev device.Device) (*Sampled, err
 		return nil, asFlag(err)
 	}
 	if n := m.base.Traits.Timesteps; s.Sample.Steps > n {
-		return nil, fmt.Errorf("--steps must be 1 to %d, the base's timesteps, not %d", n, s.Sample.Steps)
+		return nil, badOption("--steps must be 1 to %d, the base's timesteps, not %d", n, s.Sample.Steps)
 	}
 	if opts.Threads < 0 {
-		return nil, fmt.Errorf("--threads must be 0 (all cores) or more, not %d", opts.Threads)
+		return nil, badOption("--threads must be 0 (all cores) or more, not %d", opts.Threads)
 	}
 	if opts.Classes != nil {
 		s.Turn = opts.Classes
 	}
 	for _, name := range s.Turn {
 		if !slices.Contains(m.Classes, name) {
-			return nil, fmt.Errorf("the run has no class %q: --classes takes balanced, or some of %s", name, strings.Join(m.Classes, ", "))
+			return nil, badOption("the run has no class %q: --classes takes balanced, or some of %s", name, strings.Join(m.Classes, ", "))
 		}
 	}
 	for _, f := range opts.Formats {
 		if _, ok := formatFile[f]; !ok {
-			return nil, fmt.Errorf("--format %q is not known; choose some of %s, %s and %s", f, FormatNPZ, FormatFolder, FormatGrid)
+			return nil, badOption("--format %q is not known; choose some of %s, %s and %s", f, FormatNPZ, FormatFolder, FormatGrid)
 		}
 	}
 	s.Formats = slices.Compact(slices.Sorted(slices.Values(opts.Formats)))
@@ -212,7 +217,7 @@ func asFlag(err error) error {
 	if key == "images" {
 		key = "n"
 	}
-	return fmt.Errorf("--%s %s", key, value.Problem)
+	return badOption("--%s %s", key, value.Problem)
 }
 
 func (m *sharedModel) generator(s *Sampled, dev device.Device, threads int) (*generator, error) {

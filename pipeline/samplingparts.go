@@ -242,7 +242,7 @@ func (f *sampling) join(ctx context.Context, g *generator, obs Observer) error {
 		if !slices.Contains(f.Formats, format) {
 			continue
 		}
-		if err := f.write(ctx, format, g); err != nil {
+		if err := f.joinInto(ctx, format, g); err != nil {
 			return explainFull(err)
 		}
 	}
@@ -253,7 +253,7 @@ func (f *sampling) join(ctx context.Context, g *generator, obs Observer) error {
 	return os.RemoveAll(filepath.Join(f.path, partsFolder))
 }
 
-func (f *sampling) write(ctx context.Context, format string, g *generator) error {
+func (f *sampling) joinInto(ctx context.Context, format string, g *generator) error {
 	path := filepath.Join(f.path, formatFile[format])
 	layout := images.Layout{
 		Images: f.Sample.Images, C: f.Shape[0], H: f.Shape[1], W: f.Shape[2], Classes: f.Classes, Label: g.class,

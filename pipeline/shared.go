@@ -38,7 +38,7 @@ func openShared(files SharedFiles) (*sharedModel, error) {
 		}
 	}
 	if files.Adapter == "" {
-		return nil, errors.New("no fine-tuned model is given: give --run RUN, a run's folder or its share/, or --adapter FILE")
+		return nil, badOption("no fine-tuned model is given: give --run RUN, a run's folder or its share/, or --adapter FILE")
 	}
 	content, err := os.ReadFile(files.Adapter)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,9 +83,9 @@ func (m *sharedModel) loadPrototypes(files SharedFiles) error {
 	case m.recipe.Prototypes == "" && files.Prototypes == "":
 		return nil
 	case m.recipe.Prototypes == "":
-		return fmt.Errorf("the run of %s had no prototypes: leave --prototypes out", files.Adapter)
+		return badOption("the run of %s had no prototypes: leave --prototypes out", files.Adapter)
 	case files.Prototypes == "":
-		return fmt.Errorf("the run of %s had prototypes: give its %s with --prototypes", files.Adapter, prototypesFile)
+		return badOption("the run of %s had prototypes: give its %s with --prototypes", files.Adapter, prototypesFile)
 	}
 	content, err := os.ReadFile(files.Prototypes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +109,7 @@ func (m *sharedModel) loadPrototypes(files SharedFiles) error {
 // fromRun fills in what a run's folder, or a copy of its share/, says.
 func (f *SharedFiles) fromRun() error {
 	if f.Adapter != "" || f.Prototypes != "" {
-		return errors.New("--run says where adapter and prototypes are: leave --adapter and --prototypes out")
+		return badOption("--run says where adapter and prototypes are: leave --adapter and --prototypes out")
 	}
 	share := f.Run
 	switch {

@@ -72,6 +72,9 @@ same folder goes on where it was stopped.
 				fmt.Fprintf(cmd.ErrOrStderr(), "stopped; the same command goes on with %s\n", opts.Out)
 				return nil
 			}
+			if option := new(pipeline.OptionError); errors.As(err, option) {
+				return usageError{err}
+			}
 			if err != nil {
 				return err
 			}

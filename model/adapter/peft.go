@@ -24,8 +24,8 @@ const (
 // without a nonlinearity have a place in PEFT.
 func (a *Adapter) SavePEFT(folder string) error {
 	s := a.Spec
-	if s.Kind != LoRA && !(s.Kind == LoDA && s.Nonlinearity == Identity) {
-		return fmt.Errorf("PEFT knows no adapter of kind %s with nonlinearity %q; only LoRA can be exported", s.Kind, s.Nonlinearity)
+	if err := a.FitsPEFT(); err != nil {
+		return err
 	}
 	config := map[string]any{
 		"peft_type":      "LORA",
@@ -49,6 +49,15 @@ func (a *Adapter) SavePEFT(folder string) error {
 		return err
 	}
 	return renameio.WriteFile(filepath.Join(folder, PEFTConfigFile), append(content, '\n'), 0o644)
+}
+
+// FitsPEFT says why PEFT has no place for the adapter; nil if it has one.
+func (a *Adapter) FitsPEFT() error {
+	s := a.Spec
+	if s.Kind != LoRA && !(s.Kind == LoDA && s.Nonlinearity == Identity) {
+		return fmt.Errorf("PEFT knows no adapter of kind %s with nonlinearity %q; only LoRA can be exported", s.Kind, s.Nonlinearity)
+	}
+	return nil
 }
 
 // adapted lists the modules with an adapter.
