@@ -180,7 +180,7 @@ func TestWriteIdxRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(d, m, cmp.AllowUnexported(Memory{})); diff != "" {
 		t.Error(diff)
 	}
-	if err := WriteIdx(dir, Test, RGB(d)); err == nil {
+	if err := WriteIdx(dir, Test, transformed(t, d, Transform{Channels: RGB})); err == nil {
 		t.Error("colour images are written as grey ones")
 	}
 }

@@ -1,29 +1,81 @@
 package dataset
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
-// Pad puts each image into the middle of h x w pixels, black around it. It
-// panics if the images are larger: callers choose sizes, data do not.
-func Pad(d Dataset, h, w int) *Memory {
-	c, h0, w0 := d.Shape()
-	if h < h0 || w < w0 {
-		panic(fmt.Sprintf("dataset: cannot pad %d x %d to %d x %d", h0, w0, h, w))
-	}
-	return each(d, c, h, w, func(dst, src []uint8) {
-		paste(dst, h, w, src, h0, w0, c, (h-h0)/2, (w-w0)/2)
-	})
+// Transform brings images to one shape. Its steps are taken in the order of
+// the fields, each where it is given; a picture is never padded, cropped or
+// scaled otherwise. Sizes are height and width.
+type Transform struct {
+	// Channels is Grey, which makes RGB grey by luma (ITU-R BT.601), RGB, which
+	// repeats grey three times, or "", which leaves the channels as they are.
+	Channels string
+	// Resize scales: along an axis that shrinks, a pixel is the mean of the
+	// area it covers; along one that grows, it is interpolated linearly between
+	// pixel centres. The proportions are not kept. The arithmetic is exact up to
+	// one rounding to the nearest byte, so all machines agree.
+	Resize [2]int
+	// Crop keeps the middle; where it cannot be in the middle, half a pixel
+	// further up and left.
+	Crop [2]int
+	// Pad puts the image into the middle, black around it.
+	Pad [2]int
 }
 
-// Crop keeps the middle h x w pixels of each image. It panics if the images
-// are smaller.
-func Crop(d Dataset, h, w int) *Memory {
-	c, h0, w0 := d.Shape()
-	if h > h0 || w > w0 {
-		panic(fmt.Sprintf("dataset: cannot crop %d x %d to %d x %d", h0, w0, h, w))
+// The values of Transform.Channels.
+const (
+	Grey = "grey"
+	RGB  = "rgb"
+)
+
+// Apply transforms the images of d. It fails if one of them is too small for
+// the crop or too large for the pad.
+func (t Transform) Apply(d Dataset) (*Memory, error) {
+	c, h, w := d.Shape()
+	b := builder{transform: t}
+	for i := range d.Len() {
+		if err := b.add(picture{c, h, w, d.Image(i)}, d.Label(i)); err != nil {
+			return nil, fmt.Errorf("an image %w", err)
+		}
 	}
-	return each(d, c, h, w, func(dst, src []uint8) {
-		paste(dst, h, w, src, h0, w0, c, -((h0 - h) / 2), -((w0 - w) / 2))
-	})
+	return b.memory(d.Classes())
+}
+
+// apply transforms one picture. Its error goes on a sentence that begins with
+// the picture's name; it depends on this picture alone.
+func (t Transform) apply(p picture) (picture, error) {
+	switch {
+	case t.Channels == Grey && p.c == 3:
+		p = toGrey(p)
+	case t.Channels == RGB && p.c == 1:
+		p = toRGB(p)
+	}
+	if h, w := t.Resize[0], t.Resize[1]; h > 0 && (h != p.h || w != p.w) {
+		p = resize(p, h, w)
+	}
+	if h, w := t.Crop[0], t.Crop[1]; h > 0 {
+		if h > p.h || w > p.w {
+			return p, fmt.Errorf("has %d x %d pixels, too few for the crop to %d x %d: give data.transform a resize, or a smaller crop", p.w, p.h, w, h)
+		}
+		p = move(p, h, w, -((p.h - h) / 2), -((p.w - w) / 2))
+	}
+	if h, w := t.Pad[0], t.Pad[1]; h > 0 {
+		if h < p.h || w < p.w {
+			return p, fmt.Errorf("has %d x %d pixels, too many for the pad to %d x %d: give data.transform a resize or a crop, or a larger pad", p.w, p.h, w, h)
+		}
+		p = move(p, h, w, (h-p.h)/2, (w-p.w)/2)
+	}
+	return p, nil
+}
+
+// move puts a picture's corner at row top and column left of h x w black
+// pixels.
+func move(p picture, h, w, top, left int) picture {
+	out := picture{p.c, h, w, make([]uint8, p.c*h*w)}
+	paste(out.pix, h, w, p.pix, p.h, p.w, p.c, top, left)
+	return out
 }
 
 // paste copies the part of src that lies in dst when its corner is at row
@@ -37,30 +89,25 @@ func paste(dst []uint8, h, w int, src []uint8, h0, w0, c, top, left int) {
 	}
 }
 
-// Resize scales each image to h x w pixels: along an axis that shrinks, a
-// pixel is the mean of the area it covers; along one that grows, it is
-// interpolated linearly between pixel centres. The arithmetic is exact up to
-// one rounding to the nearest byte, so all machines agree.
-func Resize(d Dataset, h, w int) *Memory {
-	c, h0, w0 := d.Shape()
-	rows, columns := axisTaps(h0, h), axisTaps(w0, w)
-	return each(d, c, h, w, func(dst, src []uint8) {
-		for ch := range c {
-			plane := src[ch*h0*w0:]
-			for y, row := range rows {
-				for x, column := range columns {
-					var sum, weight int64
-					for _, r := range row {
-						for _, k := range column {
-							sum += r.weight * k.weight * int64(plane[r.index*w0+k.index])
-							weight += r.weight * k.weight
-						}
+func resize(p picture, h, w int) picture {
+	rows, columns := axisTaps(p.h, h), axisTaps(p.w, w)
+	out := picture{p.c, h, w, make([]uint8, p.c*h*w)}
+	for ch := range p.c {
+		plane := p.pix[ch*p.h*p.w:]
+		for y, row := range rows {
+			for x, column := range columns {
+				var sum, weight int64
+				for _, r := range row {
+					for _, k := range column {
+						sum += r.weight * k.weight * int64(plane[r.index*p.w+k.index])
+						weight += r.weight * k.weight
 					}
-					dst[(ch*h+y)*w+x] = uint8((2*sum + weight) / (2 * weight))
 				}
+				out.pix[(ch*h+y)*w+x] = uint8((2*sum + weight) / (2 * weight))
 			}
 		}
-	})
+	}
+	return out
 }
 
 // tap is an input pixel's integer weight in an output pixel.
@@ -103,42 +150,16 @@ func linearTaps(o, in, out int) []tap {
 	return []tap{{i, int64(2*out - fraction)}, {i + 1, int64(fraction)}}
 }
 
-// Grey turns RGB into grey by luma (ITU-R BT.601); grey stays as it is.
-func Grey(d Dataset) *Memory {
-	c, h, w := d.Shape()
-	return each(d, 1, h, w, func(dst, src []uint8) {
-		if c == 1 {
-			copy(dst, src)
-			return
-		}
-		n := h * w
-		for i := range dst {
-			r, g, b := int(src[i]), int(src[n+i]), int(src[2*n+i])
-			dst[i] = uint8((299*r + 587*g + 114*b + 500) / 1000)
-		}
-	})
+func toGrey(p picture) picture {
+	n := p.h * p.w
+	out := picture{1, p.h, p.w, make([]uint8, n)}
+	for i := range out.pix {
+		r, g, b := int(p.pix[i]), int(p.pix[n+i]), int(p.pix[2*n+i])
+		out.pix[i] = uint8((299*r + 587*g + 114*b + 500) / 1000)
+	}
+	return out
 }
 
-// RGB turns grey into three equal channels; RGB stays as it is.
-func RGB(d Dataset) *Memory {
-	c, h, w := d.Shape()
-	return each(d, 3, h, w, func(dst, src []uint8) {
-		for i := range 3 {
-			copy(dst[i*h*w:(i+1)*h*w], src[(i%c)*h*w:])
-		}
-	})
-}
-
-// each builds a data set of c x h x w images, black before f fills them.
-func each(d Dataset, c, h, w int, f func(dst, src []uint8)) *Memory {
-	n := c * h * w
-	m := &Memory{
-		c: c, h: h, w: w, classes: d.Classes(),
-		pixels: make([]uint8, d.Len()*n), labels: make([]uint16, d.Len()),
-	}
-	for i := range d.Len() {
-		f(m.pixels[i*n:(i+1)*n], d.Image(i))
-		m.labels[i] = uint16(d.Label(i))
-	}
-	return m
+func toRGB(p picture) picture {
+	return picture{3, p.h, p.w, slices.Concat(p.pix, p.pix, p.pix)}
 }

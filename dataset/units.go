@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Units groups the images of a data set into the units that a privacy promise
@@ -83,6 +85,17 @@ const maxUnitName = 200
 // Its errors hold no text of the file, which may name people, and not the
 // number of images: they are fixed sentences behind the file's name and line.
 func OpenUnits(path string, n int) (*Units, error) {
+	return openUnits(path, n, byIndex(n))
+}
+
+// OpenNamedUnits is OpenUnits for the images of a folder: the first column is
+// the image's path there, CLASS/FILE. Lines of files that were left out count
+// for nothing.
+func OpenNamedUnits(path string, o *Opened) (*Units, error) {
+	return openUnits(path, o.Len(), byName(o))
+}
+
+func openUnits(path string, n int, column imageColumn) (*Units, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no unit file %s: data.units names one, absolute or within the data folder", path)
@@ -91,14 +104,61 @@ func OpenUnits(path string, n int) (*Units, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readUnits(path, f, n)
+	return readUnits(path, f, n, column)
+}
+
+// imageColumn is how the first column of a unit file names images.
+type imageColumn struct {
+	// find is the image that a text names, leftOut for one that is not in the
+	// data set on purpose, or what is wrong with it.
+	find func(text string) (image int, problem string)
+	// bytes is how much longer than an index the texts can be, in sum.
+	bytes int64
+}
+
+const leftOut = -1
+
+func byIndex(n int) imageColumn {
+	return imageColumn{find: func(text string) (int, string) {
+		image, err := strconv.ParseUint(text, 10, 64)
+		switch {
+		case err != nil:
+			return 0, unitsIndex
+		case image >= uint64(n):
+			return 0, unitsBeyond
+		}
+		return int(image), ""
+	}}
+}
+
+// byName finds paths however their accents are stored.
+func byName(o *Opened) imageColumn {
+	known, length := map[string]int{}, int64(0)
+	note := func(name string, image int) {
+		known[norm.NFC.String(name)] = image
+		length += 4 * int64(len(name)) // decomposed, with quotation marks doubled
+	}
+	for i, name := range o.Names {
+		note(name, i)
+	}
+	for _, f := range o.LeftOut {
+		note(f.File, leftOut)
+		length += 2*maxUnitName + 64
+	}
+	return imageColumn{bytes: length, find: func(text string) (int, string) {
+		image, ok := known[norm.NFC.String(text)]
+		if !ok {
+			return 0, unitsPath
+		}
+		return image, ""
+	}}
 }
 
 // readUnits is OpenUnits for a file's content.
-func readUnits(name string, content io.Reader, n int) (*Units, error) {
+func readUnits(name string, content io.Reader, n int, column imageColumn) (*Units, error) {
 	// No file for n images is longer, with quotation marks doubled: what follows
 	// is not read into memory.
-	limited := &io.LimitedReader{R: content, N: 1<<10 + int64(n)*(2*maxUnitName+64)}
+	limited := &io.LimitedReader{R: content, N: 1<<10 + int64(n)*(2*maxUnitName+64) + column.bytes}
 	buffered := bufio.NewReader(limited)
 	if mark, _ := buffered.Peek(3); bytes.Equal(mark, []byte("\xef\xbb\xbf")) {
 		buffered.Discard(3) // spreadsheets put it before UTF-8
@@ -134,15 +194,18 @@ func readUnits(name string, content io.Reader, n int) (*Units, error) {
 			}
 			continue
 		}
-		image, err := strconv.ParseUint(row[0], 10, 64)
-		if problem := badUnitName(row[1]); err != nil {
-			return nil, fmt.Errorf("%s:%d: %s", name, line, unitsIndex)
-		} else if problem != "" {
-			return nil, fmt.Errorf("%s:%d: %s", name, line, problem)
-		}
-		if image >= uint64(n) {
+		image, problem := column.find(row[0])
+		bad := badUnitName(row[1])
+		switch {
+		case problem == unitsBeyond && bad == "":
 			// Without its line, which in a file in order is the number of images.
-			return nil, fmt.Errorf("%s: %s", name, unitsBeyond)
+			return nil, fmt.Errorf("%s: %s", name, problem)
+		case problem != "" && problem != unitsBeyond:
+			return nil, fmt.Errorf("%s:%d: %s", name, line, problem)
+		case bad != "":
+			return nil, fmt.Errorf("%s:%d: %s", name, line, bad)
+		case image == leftOut:
+			continue
 		}
 		if labels[image] != none {
 			return nil, fmt.Errorf("%s:%d: %s", name, line, unitsTwice)
@@ -171,6 +234,7 @@ const (
 	unitsHeader  = `the first line of a unit file must be image,unit`
 	unitsLine    = `the line must hold an image's index, a comma and its unit; a unit with a comma or a quotation mark in it stands between quotation marks`
 	unitsIndex   = `the line must begin with the index of an image, a whole number from 0`
+	unitsPath    = `the line must begin with the path of an image within the folder of the classes, CLASS/FILE, as the folder has it`
 	unitsTwice   = `an earlier line gives this image a unit already; remove one of them`
 	unitsBeyond  = `it names an image that the data set does not have; images count from 0, in the order of the data files: make the unit file from these very files`
 	unitsMissing = `it leaves out images of the data set; give every image a unit, one of its own where it belongs to nobody else: make the unit file from these very files`

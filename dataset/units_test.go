@@ -44,7 +44,7 @@ func TestReadUnits(t *testing.T) {
 		"with empty":    "\nimage,unit\n\n0,0\n1,1\n2,2\n\n3,0\n4,2\n5,2\n\n",
 		"leading zeros": "image,unit\n00,1\n01,01\n02,001\n03,1\n04,001\n05,001\n", // of units they count
 	} {
-		u, err := readUnits("f.csv", strings.NewReader(content), 6)
+		u, err := readUnits("f.csv", strings.NewReader(content), 6, byIndex(6))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -53,7 +53,7 @@ func TestReadUnits(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	each, err := readUnits("f.csv", strings.NewReader("image,unit\n2,c\n0,a\n1,b\n"), 3)
+	each, err := readUnits("f.csv", strings.NewReader("image,unit\n2,c\n0,a\n1,b\n"), 3, byIndex(3))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestReadUnitsRefuses(t *testing.T) {
 		{"image,unit\n", "f.csv: " + unitsMissing},
 		{"image,unit\n" + strings.Repeat("\n", 1<<12), "f.csv: " + unitsTooLong},
 	} {
-		_, err := readUnits("f.csv", strings.NewReader(c.content), 2)
+		_, err := readUnits("f.csv", strings.NewReader(c.content), 2, byIndex(2))
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%.60q: got %v, want %s", c.content, err, c.want)
 		}
@@ -122,7 +122,7 @@ func TestLongestNamesFit(t *testing.T) {
 	for i := range n {
 		fmt.Fprintf(&b, "\"%010d\",\"%s%04d\"\r\n", i, strings.Repeat(`""`, maxUnitName-4), i)
 	}
-	u, err := readUnits("f.csv", strings.NewReader(b.String()), n)
+	u, err := readUnits("f.csv", strings.NewReader(b.String()), n, byIndex(n))
 	if err != nil || u.Len() != n {
 		t.Errorf("%v", err)
 	}
@@ -168,7 +168,7 @@ func FuzzReadUnits(f *testing.F) {
 		unitsNoName, unitsLongName, unitsSpaces, unitsNoText}
 	f.Fuzz(func(t *testing.T, content []byte, images uint8) {
 		n := int(images)
-		u, err := readUnits("f.csv", bytes.NewReader(content), n)
+		u, err := readUnits("f.csv", bytes.NewReader(content), n, byIndex(n))
 		if err != nil {
 			if m := sentence.FindStringSubmatch(err.Error()); m == nil || !slices.Contains(fixed, m[2]) {
 				t.Fatalf("an error that is no fixed sentence: %v", err)
@@ -198,7 +198,7 @@ func FuzzReadUnits(f *testing.F) {
 			t.Fatal("an image is in no unit")
 		}
 		w.Flush()
-		again, err := readUnits("f.csv", &b, n)
+		again, err := readUnits("f.csv", &b, n, byIndex(n))
 		if err != nil {
 			t.Fatal(err)
 		}

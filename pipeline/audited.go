@@ -31,7 +31,10 @@ var auditNet = benchNet{
 // the demo's, adapters with the demo's settings on a small random base, the task
 // and the learner of a run.
 func AuditTraining(images, steps int) (audit.Training, error) {
-	data := dataset.Pad(drawn.Shapes(1, images), auditNet.image.H, auditNet.image.W)
+	data, err := dataset.Transform{Pad: [2]int{auditNet.image.H, auditNet.image.W}}.Apply(drawn.Shapes(1, images))
+	if err != nil {
+		return audit.Training{}, err
+	}
 	base, err := startBase(auditNet.spec(), data, draws.New(draws.SeedKey(1, "audit")))
 	if err != nil {
 		return audit.Training{}, err

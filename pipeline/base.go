@@ -39,6 +39,11 @@ type Traits struct {
 	Prediction       diffusion.Prediction `json:"prediction_type"`
 	Schedule         diffusion.Schedule   `json:"beta_schedule"`
 	Timesteps        int                  `json:"num_train_timesteps"`
+	BetaStart        float64              `json:"beta_start,omitempty"` // 0: diffusion.FirstBeta
+	BetaEnd          float64              `json:"beta_end,omitempty"`   // 0: diffusion.LastBeta
+	// NoLabelRow says that the class embedding's last row means "no label", as
+	// it does in what dploda pre-trains.
+	NoLabelRow bool `json:"no_label_row"`
 	// PublicData says what the base was trained on, for the statement.
 	PublicData string `json:"public_data"`
 	ImagesSeen int    `json:"images_seen"`
@@ -55,15 +60,15 @@ type Base struct {
 
 // LoadBase reads a base by name ("builtin:demo") or folder.
 func LoadBase(source string) (*Base, error) {
-	files, label, err := baseFiles(source)
+	files, place, err := baseFiles(source)
 	if err != nil {
 		return nil, err
 	}
-	network, err := loadNetwork(source, files, label)
+	network, err := loadNetwork(source, files, place.network)
 	if err != nil {
 		return nil, err
 	}
-	traits, err := loadTraits(files, label, network.Config)
+	traits, err := loadTraits(files, place, network)
 	if err != nil {
 		return nil, err
 	}
@@ -72,26 +77,24 @@ func LoadBase(source string) (*Base, error) {
 		return nil, err
 	}
 	b := &Base{Base: network, Traits: traits, Hash: hash, Source: source}
-	return b, b.check(label)
+	return b, b.check(source)
 }
 
-// baseFiles is the file system of a base, and what to call it in errors.
-func baseFiles(source string) (fs.FS, string, error) {
+// baseFiles is the file system of a base's network, and where it lies: errors
+// call it so.
+func baseFiles(source string) (fs.FS, location, error) {
 	if name, ok := strings.CutPrefix(source, builtinPrefix); ok {
 		files, err := fs.Sub(builtin, "bases/"+name)
 		if err == nil {
 			_, err = fs.Stat(files, unet.ConfigFile)
 		}
 		if err != nil {
-			return nil, "", fmt.Errorf("there is no base %q: shipped are %s", source, strings.Join(builtinNames(), ", "))
+			return nil, location{}, fmt.Errorf("there is no base %q: shipped are %s", source, strings.Join(builtinNames(), ", "))
 		}
-		return files, source, nil
+		return files, location{network: source}, nil
 	}
-	if _, err := os.Stat(filepath.Join(source, unet.ConfigFile)); err != nil {
-		return nil, "", fmt.Errorf("base %s: %w; a base is a UNet2DModel folder with config.json and %s, or one of %s",
-			source, err, unet.WeightsFile, strings.Join(builtinNames(), ", "))
-	}
-	return os.DirFS(source), source, nil
+	place, err := locate(source)
+	return os.DirFS(place.network), place, err
 }
 
 func builtinNames() []string {
@@ -109,7 +112,7 @@ func builtinNames() []string {
 // reader, an embedded one from its bytes.
 func loadNetwork(source string, files fs.FS, label string) (*unet.Base, error) {
 	if !strings.HasPrefix(source, builtinPrefix) {
-		return unet.LoadBase(source)
+		return unet.LoadBase(label)
 	}
 	config, err := fs.ReadFile(files, unet.ConfigFile)
 	if err != nil {
@@ -131,26 +134,32 @@ func loadNetwork(source string, files fs.FS, label string) (*unet.Base, error) {
 }
 
 // loadTraits reads dploda.json. A folder made elsewhere has none: then images
-// go in as they are, and the network predicts ε on the linear schedule, as
+// go in as they are, every class row is a class, and what the network predicts
+// on which schedule is what its scheduler's config says or, without one, what
 // diffusers' DDPM scheduler does by default.
-func loadTraits(files fs.FS, label string, c unet.Config) (Traits, error) {
+func loadTraits(files fs.FS, place location, network *unet.Base) (Traits, error) {
+	c := network.Config
 	t := Traits{
 		Format: 1, Unshuffle: 1, Prediction: diffusion.Epsilon, Schedule: diffusion.Linear, Timesteps: 1000,
 		Image:      [3]int{c.OutChannels, c.SampleHeight, c.SampleWidth},
 		PublicData: "not recorded by the base",
 	}
 	content, err := fs.ReadFile(files, traitsFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && place.scheduler != "":
+		return t, loadScheduler(place.scheduler, &t)
+	case errors.Is(err, fs.ErrNotExist):
+		network.Notes = append(network.Notes, fmt.Sprintf("no %s: taken for a network that predicts %s on the %s schedule of %d timesteps", schedulerFile, t.Prediction, t.Schedule, t.Timesteps))
 		return t, nil
-	}
-	if err != nil {
+	case err != nil:
 		return t, err
 	}
+	t.NoLabelRow = true // in files that do not say
 	if err := json.Unmarshal(content, &t); err != nil {
-		return t, fmt.Errorf("%s/%s is damaged: %w", label, traitsFile, err)
+		return t, fmt.Errorf("%s/%s is damaged: %w", place.network, traitsFile, err)
 	}
 	if t.Format != 1 {
-		return t, fmt.Errorf("%s/%s has format %d; this version reads format 1", label, traitsFile, t.Format)
+		return t, fmt.Errorf("%s/%s has format %d; this version reads format 1", place.network, traitsFile, t.Format)
 	}
 	return t, nil
 }
@@ -162,13 +171,27 @@ func (b *Base) check(label string) error {
 		return fmt.Errorf("base %s: %w", label, err)
 	}
 	grid, c := codec.Grid(), b.Config
-	if grid != (device.Shape{C: c.OutChannels, H: c.SampleHeight, W: c.SampleWidth}) || c.InChannels != c.OutChannels+b.PrototypeChannels() {
+	if channels := b.PrototypeChannels(); c.InChannels != c.OutChannels+channels {
+		return fmt.Errorf("base %s: in_channels is %d and out_channels %d: dploda takes networks that predict one value for each channel of the image (and, with a prototype channel, take one more)",
+			label, c.InChannels, c.OutChannels)
+	}
+	if grid != (device.Shape{C: c.OutChannels, H: c.SampleHeight, W: c.SampleWidth}) {
 		return fmt.Errorf("base %s: %s's image and codec do not fit %s's channels and sample_size", label, traitsFile, unet.ConfigFile)
 	}
 	if b.PrototypeChannel() && c.SampleHeight != c.SampleWidth {
 		return fmt.Errorf("base %s: prototypes need a square sample_size", label)
 	}
 	return nil
+}
+
+// PublicClasses is the number of classes that the base itself was trained on,
+// 0 for an unconditional one.
+func (b *Base) PublicClasses() int {
+	n := b.Config.NumClassEmbeds
+	if n > 0 && b.Traits.NoLabelRow {
+		n--
+	}
+	return n
 }
 
 // Codec maps images to the network's grid.
@@ -190,11 +213,22 @@ func (b *Base) PrototypeChannels() int {
 
 // Schedule returns the tables of the base's noise schedule and time input.
 func (b *Base) Schedule() (*diffusion.Tables, [][]float32, error) {
-	tables, err := diffusion.NewTables(b.Traits.Schedule, b.Traits.Timesteps)
+	tables, err := b.Traits.tables()
 	if err != nil {
 		return nil, nil, err
 	}
 	return tables, unet.TimeTable(b.Config, b.Traits.Timesteps), nil
+}
+
+func (t *Traits) tables() (*diffusion.Tables, error) {
+	first, last := t.BetaStart, t.BetaEnd
+	if first == 0 {
+		first = diffusion.FirstBeta
+	}
+	if last == 0 {
+		last = diffusion.LastBeta
+	}
+	return diffusion.NewTablesBetween(t.Schedule, first, last, t.Timesteps)
 }
 
 // Save writes the base's folder: what diffusers reads, and dploda.json.

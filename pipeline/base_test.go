@@ -13,8 +13,9 @@ import (
 )
 
 func TestTraitsOfAFolderMadeElsewhere(t *testing.T) {
-	c := unet.Config{OutChannels: 3, SampleHeight: 32, SampleWidth: 16}
-	got, err := loadTraits(fstest.MapFS{}, "folder", c)
+	network := &unet.Base{Config: unet.Config{OutChannels: 3, SampleHeight: 32, SampleWidth: 16}}
+	place := location{network: "folder"}
+	got, err := loadTraits(fstest.MapFS{}, place, network)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,8 +26,11 @@ func TestTraitsOfAFolderMadeElsewhere(t *testing.T) {
 	if got != want {
 		t.Errorf("%+v, want what diffusers' DDPM does: %+v", got, want)
 	}
+	if len(network.Notes) != 1 || !strings.Contains(network.Notes[0], "no scheduler_config.json: taken for a network that predicts epsilon") {
+		t.Errorf("notes %q do not tell what was assumed", network.Notes)
+	}
 	for name, content := range map[string]string{"damaged": "{", "format 2": `{"format": 2}`} {
-		if _, err := loadTraits(fstest.MapFS{traitsFile: {Data: []byte(content)}}, "folder", c); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := loadTraits(fstest.MapFS{traitsFile: {Data: []byte(content)}}, place, network); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error %v should say %q", err, name)
 		}
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -17,15 +18,71 @@ func openTrain(d config.Data, folder string) (dataset.Dataset, error) {
 		return drawn.Shapes(d.Seed, d.TrainImages), nil
 	case config.KindDrawnPublic:
 		return drawn.NewAlphabet(d.Seed, d.Classes).Draw(d.TrainImages), nil
+	case config.KindDrawnObjects:
+		return drawn.NewObjects(d.Seed, d.Classes).Draw(d.TrainImages), nil
 	}
 	folder, err := dataFolder(d, folder)
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Images) > 0 {
-		return dataset.OpenIdxFiles(inFolder(folder, d.Images), inFolder(folder, d.Labels), d.ClassNames)
+	opened, err := openFiles(d, folder, dataset.Train)
+	if err != nil && !d.Public {
+		return nil, &ownersError{err.Error()}
 	}
-	return dataset.OpenIdx(folder, dataset.Train, d.ClassNames)
+	return opened, err
+}
+
+// openFiles opens one split of images in files.
+func openFiles(d config.Data, folder string, split dataset.Split) (dataset.Dataset, error) {
+	opened, err := dataset.Source{
+		Kind: d.Kind, Folder: folder, Images: d.Images, Labels: d.Labels, Classes: d.ClassNames,
+		Transform: transform(d.Transform), LeaveOut: d.Corrupt == config.CorruptLeaveOut,
+	}.Open(split)
+	if err != nil {
+		return nil, err // not a nil pointer in an interface
+	}
+	return opened, nil
+}
+
+func transform(t config.Transform) dataset.Transform {
+	out := dataset.Transform{Channels: t.Channels}
+	copy(out.Resize[:], t.Resize)
+	copy(out.Crop[:], t.Crop)
+	copy(out.Pad[:], t.Pad)
+	return out
+}
+
+// OwnersEyes begins what only the owner of the data may read.
+const OwnersEyes = "for the owner's eyes only: "
+
+// ownersError is what is wrong with private images. What it says may name
+// files and counts, which only their owner may see: Error, which goes to logs
+// and over the network, says nothing of them.
+type ownersError struct{ detail string }
+
+func (*ownersError) Error() string {
+	return "the private images cannot be used as they are: what is wrong with them is said on the terminal alone"
+}
+
+// ForOwner is an error in the words that the owner of the data may read, which
+// say so: for the terminal and nothing else.
+func ForOwner(err error) string {
+	var private *ownersError
+	if errors.As(err, &private) {
+		return OwnersEyes + harmless(private.detail)
+	}
+	return err.Error()
+}
+
+// tellOwner says what is odd with private images.
+func (r *run) tellOwner() {
+	opened, ok := r.train.(*dataset.Opened)
+	if !ok || r.opts.Owner == nil {
+		return
+	}
+	for _, remark := range opened.Remarks() {
+		r.opts.Owner(harmless(remark)) // names of files are whatever somebody chose
+	}
 }
 
 // openTest opens the real held-out images. Only data declared public have
@@ -39,14 +96,14 @@ func openTest(d config.Data, folder string) (dataset.Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dataset.OpenIdx(folder, dataset.Test, d.ClassNames)
+	return openFiles(d, folder, dataset.Test)
 }
 
-// openUnits opens the unit file of the n images to train on; without one each
+// openUnits opens the unit file of the images to train on; without one each
 // image is a unit. folder is openTrain's.
-func openUnits(d config.Data, folder string, n int) (*dataset.Units, error) {
+func openUnits(d config.Data, folder string, train dataset.Dataset) (*dataset.Units, error) {
 	if d.Units == "" {
-		return dataset.EachImage(n), nil
+		return dataset.EachImage(train.Len()), nil
 	}
 	path := d.Units
 	if !filepath.IsAbs(path) {
@@ -56,7 +113,10 @@ func openUnits(d config.Data, folder string, n int) (*dataset.Units, error) {
 		}
 		path = filepath.Join(folder, path)
 	}
-	return dataset.OpenUnits(path, n)
+	if opened, ok := train.(*dataset.Opened); ok && opened.Names != nil {
+		return dataset.OpenNamedUnits(path, opened)
+	}
+	return dataset.OpenUnits(path, train.Len())
 }
 
 func dataFolder(d config.Data, folder string) (string, error) {
@@ -67,14 +127,6 @@ func dataFolder(d config.Data, folder string) (string, error) {
 		return "", fmt.Errorf("the config reads images from a folder but names none: give --data DIR or data.folder")
 	}
 	return filepath.Abs(folder)
-}
-
-func inFolder(folder string, names []string) []string {
-	paths := make([]string, len(names))
-	for i, n := range names {
-		paths[i] = filepath.Join(folder, n)
-	}
-	return paths
 }
 
 // exportDrawn writes the demo's drawn sets under MNIST's file names.

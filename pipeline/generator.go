@@ -79,7 +79,7 @@ func (g *generator) compileAll() (*drawer, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, err := diffusion.NewTables(g.base.Traits.Schedule, g.base.Traits.Timesteps)
+	tables, err := g.base.Traits.tables()
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +193,10 @@ func (g *generator) denoiser() (*diffusion.Denoiser, error) {
 	}
 	var err error
 	if g.adapter == nil {
+		d.Unconditional = g.base.Config.NumClassEmbeds == 0
+		if !g.base.Traits.NoLabelRow {
+			d.NoLabel = -1
+		}
 		d.Adapted, err = g.compilePlain()
 		return d, err
 	}
@@ -217,10 +221,11 @@ func (g *generator) compile(spec adapter.Spec) (device.Executable, error) {
 	return exe, g.adapter.SetParams(exe, list, g.base.Base)
 }
 
-// compilePlain is the network as it was pre-trained, with its public classes.
+// compilePlain is the network as it was pre-trained, with its public classes;
+// an unconditional one takes any single name for all its images.
 func (g *generator) compilePlain() (device.Executable, error) {
-	if g.base.Config.NumClassEmbeds != len(g.classes)+1 {
-		return nil, fmt.Errorf("the base has %d class rows for %d public classes and no label", g.base.Config.NumClassEmbeds, len(g.classes))
+	if known := max(1, g.base.PublicClasses()); known != len(g.classes) {
+		return nil, fmt.Errorf("the base has %d public classes, not %d", known, len(g.classes))
 	}
 	list, err := denoiseList(g.base.Config, adapter.Spec{Kind: adapter.None})
 	if err != nil {

@@ -227,7 +227,7 @@ func inspectKnownFolder(path string, entries []fs.DirEntry) (facts, error) {
 	switch {
 	case isThere(path, "run.json"):
 		return inspectRun(path)
-	case isThere(path, unet.ConfigFile):
+	case isThere(path, unet.ConfigFile), isThere(path, pipelineIndex) && isThere(path, pipelineNetwork, unet.ConfigFile):
 		return inspectBase(path)
 	case isThere(path, pretrainState):
 		return inspectSections(filepath.Join(path, pretrainState))

@@ -37,6 +37,7 @@ type resolved struct {
 	adapter adapter.Spec
 	classes int
 	times   diffusion.Range
+	dim     int // trained parameters
 	// prototypes is nil if the run has no such stage.
 	prototypes *prototype.Spec
 	mechanisms []plan.Mechanism // prototypes, if any, then fine-tuning
@@ -60,6 +61,16 @@ func (r *resolved) finetune() plan.Mechanism { return r.mechanisms[len(r.mechani
 
 // resolve fits the config to its base and calibrates the noise.
 func resolve(spec *config.RunSpec) (*resolved, error) {
+	r, err := fit(spec)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.calibrate()
+}
+
+// fit is resolve without the noise, the mechanism of fine-tuning: the prototypes'
+// alone is there.
+func fit(spec *config.RunSpec) (*resolved, error) {
 	base, err := LoadBase(spec.Base)
 	if err != nil {
 		return nil, err
@@ -81,11 +92,10 @@ func resolve(spec *config.RunSpec) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	dim := 0
 	for _, p := range params {
-		dim += p.Len()
+		r.dim += p.Len()
 	}
-	return r, r.calibrate(dim)
+	return r, nil
 }
 
 // resolvePrototypes adds the prototypes' mechanism where the run has the stage.
@@ -116,9 +126,20 @@ func (r *resolved) resolvePrototypes() error {
 	return nil
 }
 
+// forgoes says what a config leaves unused. Prototypes are never switched on by
+// themselves: they spend budget.
+func (r *resolved) forgoes() string {
+	if r.prototypes != nil || !r.base.PrototypeChannel() {
+		return ""
+	}
+	return noPrototypes
+}
+
+const noPrototypes = "the base has a prototype channel, but the config no section prototypes: the channel stays empty; private class means would give better images for a part of the budget (docs/planning.md)"
+
 // calibrate finds the fine-tuning's noise: the least that keeps everything
 // planned, reserves included, within the budget.
-func (r *resolved) calibrate(dim int) error {
+func (r *resolved) calibrate() error {
 	f, size := r.spec.Finetune, r.spec.Data.NominalSize
 	b, err := budget(r.spec.Privacy, false) // as the ledger will have it
 	if err != nil {
@@ -132,7 +153,7 @@ func (r *resolved) calibrate(dim int) error {
 	}
 	phase := plan.Spec{
 		Phase: phaseFinetune, SampleRate: rate, Nominal: size, NoiseMultiplier: sigma,
-		ClipNorm: f.Clip, Dim: dim, Steps: f.Steps, Reserve: reserve,
+		ClipNorm: f.Clip, Dim: r.dim, Steps: f.Steps, Reserve: reserve,
 		ClipShare: f.TrainingCurve || f.AdaptiveClip.Quantile > 0,
 	}
 	if f.TrainingCurve {
@@ -219,6 +240,8 @@ type ResolvedPlan struct {
 	Threads       int              `json:"threads_per_worker"`
 	MemoryBytes   int64            `json:"memory_bytes"` // of the workers, from the plan itself
 	Config        string           `json:"config"`       // resolved YAML
+	// Note says what the run forgoes, if anything.
+	Note string `json:"note,omitempty"`
 	// Domain is nil where the images are public.
 	Domain *DomainPreview `json:"data_domain,omitempty"`
 }
@@ -234,6 +257,29 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	memory, err := r.workerMemory()
+	if err != nil {
+		return nil, err
+	}
+	perWorker := threads(spec.Workers)
+	p := &ResolvedPlan{
+		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().GradientDim(),
+		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: g.Epsilon, Adjacency: r.spec.Privacy.Adjacency, Delta: spec.Privacy.Delta,
+		Unit: r.unit(), Nominal: spec.Data.NominalSize, Workers: spec.Workers.Count, Threads: perWorker,
+		MemoryBytes: int64(spec.Workers.Count) * memory(perWorker),
+		Config:      string(spec.Resolved()),
+	}
+	for _, mechanism := range r.mechanisms {
+		p.Mechanisms = append(p.Mechanisms, describePhase(mechanism, 0))
+	}
+	p.Note = r.forgoes()
+	p.Domain, err = r.previewDomain(state)
+	return p, err
+}
+
+// workerMemory compiles the fine-tuning and returns what a worker of so many
+// threads takes, in bytes.
+func (r *resolved) workerMemory() (func(threads int) int64, error) {
 	list, err := trainList(r.base.Config, r.adapter, device.PerExample)
 	if err != nil {
 		return nil, err
@@ -242,19 +288,10 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, perWorker := exe.Memory(), int64(threads(spec.Workers))
-	p := &ResolvedPlan{
-		Name: spec.Name, Base: spec.Base, BaseHash: r.base.Hash, Trained: r.finetune().GradientDim(),
-		EpsilonBudget: spec.Privacy.Epsilon, EpsilonFinal: g.Epsilon, Adjacency: r.spec.Privacy.Adjacency, Delta: spec.Privacy.Delta,
-		Unit: r.unit(), Nominal: spec.Data.NominalSize, Workers: spec.Workers.Count, Threads: int(perWorker),
-		MemoryBytes: int64(spec.Workers.Count) * (m.Weights + perWorker*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(int(perWorker))),
-		Config:      string(spec.Resolved()),
-	}
-	for _, mechanism := range r.mechanisms {
-		p.Mechanisms = append(p.Mechanisms, describePhase(mechanism, 0))
-	}
-	p.Domain, err = r.previewDomain(state)
-	return p, err
+	m := exe.Memory()
+	return func(threads int) int64 {
+		return m.Weights + int64(threads)*(m.ArenaPerStream+m.GradientPerStream) + r.hostBytes(threads)
+	}, nil
 }
 
 // hostBytes is what a fine-tuning worker holds besides its device's memory: the
@@ -288,6 +325,9 @@ func (p *ResolvedPlan) Text() string {
 	fmt.Fprintf(&b, "# final ε %.4f of %g at δ %g, %s\n", p.EpsilonFinal, p.EpsilonBudget, p.Delta, p.Adjacency)
 	if d := p.Domain; d != nil {
 		fmt.Fprintf(&b, "# data domain %s: %s\n", d.Name, d.Verdict)
+	}
+	if p.Note != "" {
+		fmt.Fprintf(&b, "# note: %s\n", p.Note)
 	}
 	fmt.Fprintf(&b, "# %d workers of %d threads, %.0f MB\n", p.Workers, p.Threads, float64(p.MemoryBytes)/1e6)
 	return b.String()

@@ -53,6 +53,11 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	if err != nil {
 		return err
 	}
+	if h := spec.Train.Handwriting; h != nil {
+		if data, err = redraw(data, h, spec.Seed); err != nil {
+			return err
+		}
+	}
 	p, err := newPretrainer(spec, data)
 	if err != nil {
 		return err
@@ -92,7 +97,7 @@ func startBase(spec *config.PretrainSpec, data dataset.Dataset, d *draws.Draws) 
 	traits := Traits{
 		Format: 1, Image: [3]int{c, h, w}, Unshuffle: spec.Codec.Unshuffle, PrototypeChannel: spec.PrototypeChannel,
 		Prediction: diffusion.Velocity, Schedule: diffusion.Cosine, Timesteps: 1000,
-		PublicData: spec.Name, ImagesSeen: spec.Train.Images, ConfigHash: spec.Hash(),
+		NoLabelRow: true, PublicData: spec.Name, ImagesSeen: spec.Train.Images, ConfigHash: spec.Hash(),
 	}
 	if spec.Prediction == "epsilon" {
 		traits.Prediction = diffusion.Epsilon

@@ -28,6 +28,9 @@ type Report struct {
 	// maps each to the private class that it is best for, chosen on the test
 	// labels: an upper bound of what the base gives without private data.
 	PublicOnlyAccuracy *float64 `json:"public_only_accuracy,omitempty"`
+	// NoPublicClasses says that the base is unconditional, so that there is
+	// nothing to train a classifier on without private data.
+	NoPublicClasses bool `json:"no_public_classes,omitempty"`
 	// RealAccuracy is the same classifier trained on as many real images.
 	RealAccuracy *float64 `json:"real_accuracy,omitempty"`
 	// NearestCentroidAccuracy is the nearest class mean of the real images.
@@ -88,6 +91,9 @@ func (r *Report) Summary(runDir string) string {
 		accuracy("  prototypes, no fine-tuning", p.Accuracy)
 	}
 	accuracy("  public images only", r.PublicOnlyAccuracy)
+	if r.NoPublicClasses {
+		line("  public images only", "the base has no public classes")
+	}
 	accuracy("  before any private step", r.BaseAccuracy)
 	accuracy("  nearest centroid (real)", r.NearestCentroidAccuracy)
 	tuning := fmt.Sprintf("%.0f images/s fine-tuning, ", r.ImagesPerSecond)

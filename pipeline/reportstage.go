@@ -138,8 +138,13 @@ func (r *run) judge(ctx context.Context, m *model, view ledger.View, report *Rep
 
 func scored(accuracy float64, err error) (*float64, error) { return &accuracy, err }
 
-// judgePublic scores the base under its own classes with the best mapping.
+// judgePublic scores the base under its own classes with the best mapping. An
+// unconditional base has none: its images say nothing of any class.
 func (r *run) judgePublic(ctx context.Context, j *judge, report *Report) error {
+	if r.base.PublicClasses() == 0 {
+		report.NoPublicClasses = true
+		return nil
+	}
 	public, err := r.sampleImages(ctx, r.publicGenerator(), r.baselineImages(), "the base's public classes")
 	if err != nil {
 		return err

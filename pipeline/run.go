@@ -44,6 +44,9 @@ type RunOptions struct {
 	ExportData string  // where to write the drawn sets
 	TestSeed   *uint64 // reproducible, public data only, not private
 	Demo       bool
+	// Owner is told what only the owner of private images may read: it goes to
+	// a terminal and nowhere else. Nil: nobody is told.
+	Owner func(text string)
 }
 
 // The stages of a run, in order; their names are their marks in the run folder.
@@ -175,12 +178,13 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.units, err = openUnits(r.spec.Data, r.opts.Data, r.train.Len()); err != nil {
+	r.tellOwner()
+	if r.units, err = openUnits(r.spec.Data, r.opts.Data, r.train); err != nil {
 		return err
 	}
 	c, h, w := r.train.Shape()
 	if i := r.base.Traits.Image; i != [3]int{c, h, w} {
-		return fmt.Errorf("the images are %d channels of %dx%d, but base %s was made for %d of %dx%d", c, h, w, r.base.Source, i[0], i[1], i[2])
+		return fmt.Errorf("the images are %d channels of %dx%d, but base %s was made for %d of %dx%d: bring them there with data.transform, or take another base", c, h, w, r.base.Source, i[0], i[1], i[2])
 	}
 	if r.opts.ExportData != "" {
 		if err := exportDrawn(r.spec.Data, r.opts.ExportData, r.train, r.test); err != nil {
@@ -190,6 +194,9 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	if err := r.identify(); err != nil {
 		return err
+	}
+	if n := r.forgoes(); n != "" {
+		r.obs.Note(n)
 	}
 	return ctx.Err()
 }

@@ -25,10 +25,14 @@ func (r *run) generator(a *adapter.Adapter, m *model) *generator {
 	return g
 }
 
-// publicGenerator samples from the base under its own public classes.
+// publicGenerator samples from the base under its own public classes, of which
+// there must be some.
 func (r *run) publicGenerator() *generator {
 	g := r.generator(nil, nil)
-	g.classes = make([]string, r.base.Config.NumClassEmbeds-1)
+	if !r.base.Traits.NoLabelRow {
+		g.settings.Guidance = 0
+	}
+	g.classes = make([]string, r.base.PublicClasses())
 	for i := range g.classes {
 		g.classes[i] = strconv.Itoa(i)
 	}

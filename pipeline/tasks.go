@@ -142,7 +142,7 @@ func newTasks(content []byte) (map[string]worker.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	units, err := openUnits(spec.Data, j.Data, data.Len())
+	units, err := openUnits(spec.Data, j.Data, data)
 	if err != nil {
 		return nil, err
 	}

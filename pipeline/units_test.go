@@ -37,7 +37,7 @@ func TestWorkersHoldTheCoordinatorsUnits(t *testing.T) {
 	}
 	write(func(i int) int { return i % 12 })
 	var err error
-	if r.units, err = openUnits(r.spec.Data, r.opts.Data, r.train.Len()); err != nil {
+	if r.units, err = openUnits(r.spec.Data, r.opts.Data, r.train); err != nil {
 		t.Fatal(err)
 	}
 	r.identity.DataKey = []byte("a key of this run")

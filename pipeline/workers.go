@@ -86,7 +86,7 @@ func (r *run) startWorkers(ctx context.Context, broken context.CancelCauseFunc) 
 // job is what the workers are told of the run.
 func (r *run) job() ([]byte, error) {
 	folder := ""
-	if r.spec.Data.Kind == "idx" {
+	if !r.spec.Data.Drawn() {
 		var err error
 		if folder, err = dataFolder(r.spec.Data, r.opts.Data); err != nil {
 			return nil, err

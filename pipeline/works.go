@@ -14,6 +14,7 @@ import (
 	"github.com/dploda/dploda/model/classifier"
 	"github.com/dploda/dploda/model/diffusion"
 	"github.com/dploda/dploda/model/draws"
+	"github.com/dploda/dploda/model/prototype"
 	"github.com/dploda/dploda/worker/task"
 )
 
@@ -90,20 +91,20 @@ func (n benchNet) spec() *config.PretrainSpec {
 
 // base is the net with random weights.
 func (n benchNet) base() (*Base, error) {
-	return startBase(n.spec(), workData(n.image), draws.New(draws.SeedKey(1, "bench")))
+	return startBase(n.spec(), workData(n.image, workClassNames()), draws.New(draws.SeedKey(1, "bench")))
 }
 
-// workData are random images: no file is read.
-func workData(image device.Shape) *dataset.Memory {
+// workData are random images of the classes in turn: no file is read.
+func workData(image device.Shape, classes []string) *dataset.Memory {
 	s := draws.New(draws.SeedKey(1, "bench data")).Stream(0, 0, draws.Noise)
 	pixels, labels := make([]uint8, workDataImages*image.Len()), make([]uint16, workDataImages)
 	for i := range pixels {
 		pixels[i] = uint8(s.Uint64())
 	}
 	for i := range labels {
-		labels[i] = uint16(i % workClasses)
+		labels[i] = uint16(i % len(classes))
 	}
-	m, err := dataset.NewMemory(image.C, image.H, image.W, workClassNames(), pixels, labels)
+	m, err := dataset.NewMemory(image.C, image.H, image.W, classes, pixels, labels)
 	if err != nil {
 		panic(err) // the shapes above are right
 	}
@@ -218,16 +219,26 @@ func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int)
 	if err != nil {
 		return nil, err
 	}
+	return r.finetuneStep(workData(n.image, workClassNames()), dev, threads, images)
+}
+
+// finetuneStep is a worker's part of a step on the first images of data.
+func (r *resolved) finetuneStep(data dataset.Dataset, dev device.Device, threads, images int) (*bench.Step, error) {
 	a, err := (&run{resolved: r}).startAdapter()
 	if err != nil {
 		return nil, err
 	}
-	data := workData(n.image)
+	var centers []byte // empty ones: nothing was released yet
+	if r.prototypes != nil {
+		if centers, err = prototype.New(*r.prototypes).MarshalBinary(); err != nil {
+			return nil, err
+		}
+	}
 	g, err := (&taskFactory{resolved: r, data: data, units: dataset.EachImage(data.Len()), dev: dev, threads: threads}).gradient()
 	if err != nil {
 		return nil, err
 	}
-	state, sum, ids := task.EncodeParameters(r.finetune().ClipNorm, nil, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, images)
+	state, sum, ids := task.EncodeParameters(r.finetune().ClipNorm, centers, a.Flat()), make([]int32, r.finetune().Dim+1), make([]uint32, images)
 	for i := range ids {
 		ids[i] = uint32(i)
 	}
@@ -242,7 +253,7 @@ func newFinetuneStep(n benchNet, dev device.Device, threads, images, copies int)
 
 // pretrainWork is one step of a pre-training.
 func pretrainWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
-	p, err := newPretrainer(n.spec(), workData(n.image))
+	p, err := newPretrainer(n.spec(), workData(n.image, workClassNames()))
 	if err != nil {
 		return nil, err
 	}
@@ -271,20 +282,30 @@ func sampleWork(n benchNet, dev device.Device, threads int) (*bench.Step, error)
 		base: r.base, adapter: a, times: r.times, classes: workClassNames(),
 		settings: config.Sample{Sampler: "dpm++", Steps: sampleSteps}, threads: threads, dev: dev,
 	}
+	return g.step(sampleImages)
+}
+
+// step draws n images and forgets them.
+func (g *generator) step(n int) (*bench.Step, error) {
 	d, err := g.compileAll()
 	if err != nil {
 		return nil, err
 	}
-	return &bench.Step{Images: sampleImages, Run: func(ctx context.Context) error {
-		return d.draw(ctx, upTo(sampleImages), func(int, []uint8) error { return nil })
+	return &bench.Step{Images: n, Run: func(ctx context.Context) error {
+		return d.draw(ctx, upTo(n), func(int, []uint8) error { return nil })
 	}}, nil
 }
 
-// classifierWork is one step of the classifier's training, which is taken
-// apart at its own report of each step.
 func classifierWork(image device.Shape, dev device.Device, threads int) (*bench.Step, error) {
 	c := classifier.DefaultConfig(workClasses, threads)
-	c.Batch, c.Epochs = classifierBatch, 1<<14
+	c.Batch = classifierBatch
+	return classifierStep(workData(image, workClassNames()), dev, c)
+}
+
+// classifierStep is one step of a classifier's training, which is taken apart at
+// its own report of each step.
+func classifierStep(data dataset.Dataset, dev device.Device, c classifier.Config) (*bench.Step, error) {
+	c.Epochs = 1 << 14
 	next, stop := iter.Pull(func(yield func(error) bool) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -293,11 +314,11 @@ func classifierWork(image device.Shape, dev device.Device, threads int) (*bench.
 				cancel()
 			}
 		}
-		if _, err := classifier.Train(ctx, dev, workData(image), c); ctx.Err() == nil {
+		if _, err := classifier.Train(ctx, dev, data, c); ctx.Err() == nil {
 			yield(err)
 		}
 	})
-	return &bench.Step{Images: classifierBatch, Close: stop, Run: func(ctx context.Context) error {
+	return &bench.Step{Images: c.Batch, Close: stop, Run: func(ctx context.Context) error {
 		err, ok := next()
 		if !ok {
 			return fmt.Errorf("the classifier's training has ended")

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dploda/dploda/internal/safeguard"
+	"github.com/dploda/dploda/pipeline"
 )
 
 // Exit codes. An interrupted run that has checkpointed exits 0: the same
@@ -49,7 +50,7 @@ func execute(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(os.Stderr, "dploda:", err)
+	fmt.Fprintln(os.Stderr, "dploda:", pipeline.ForOwner(err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -81,6 +82,6 @@ Start with:  dploda demo`,
 		problem, _, _ := strings.Cut(err.Error(), ": strconv.") // Go's own words help nobody
 		return usageError{fmt.Errorf("%s (see '%s --help')", problem, cmd.CommandPath())}
 	})
-	root.AddCommand(newDemo(), newRun(), newPretrain(), newSample(), newExport(), newDomain(), newLedger(), newInspect(), newBench(), newAudit(), newAccount(), newWorker(), newVersion())
+	root.AddCommand(newDemo(), newInit(), newPlan(), newRun(), newPretrain(), newSample(), newExport(), newDomain(), newLedger(), newInspect(), newBench(), newAudit(), newAccount(), newWorker(), newVersion())
 	return root
 }

@@ -30,6 +30,17 @@ func newObserver(asJSON bool) (pipeline.Observer, func()) {
 	}
 }
 
+// tellOwner prints what only the owner of the images may read, and says so.
+func tellOwner(asJSON bool) func(text string) {
+	if asJSON {
+		l := &jsonLines{out: os.Stderr}
+		return func(text string) {
+			l.write(map[string]string{"event": "owner", "text": pipeline.OwnersEyes + text})
+		}
+	}
+	return func(text string) { fmt.Fprintln(os.Stderr, pipeline.OwnersEyes+text) }
+}
+
 // describe is a progress report in words: "120/450 steps, ε 2.31 of 10, loss
 // 0.123, 812 images/s, 40s left".
 func describe(p pipeline.Progress) string {

@@ -68,6 +68,7 @@ func (f *runFlags) run(cmd *cobra.Command, spec *config.RunSpec, opts pipeline.R
 			return plan, plan.Text(), nil
 		})
 	}
+	opts.Owner = tellOwner(f.json)
 	observer, end := newObserver(f.json)
 	report, err := pipeline.Run(cmd.Context(), spec, opts, observer)
 	end()

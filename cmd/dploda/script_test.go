@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
 	"io"
 	"os"
 	"os/exec"
@@ -32,6 +37,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"refused": scriptRefused, "images": scriptImages, "cut": scriptCut, "grow": scriptGrow, "poke": scriptPoke,
+			"picture": scriptPicture, "escape": scriptEscape,
 		},
 	})
 }
@@ -103,4 +109,39 @@ func scriptGrow(ts *testscript.TestScript, _ bool, args []string) {
 // poke FILE OFFSET: the byte there becomes 77.
 func scriptPoke(ts *testscript.TestScript, _ bool, args []string) {
 	edit(ts, args, "poke FILE OFFSET", func(content []byte, n int) []byte { content[n] = 77; return content })
+}
+
+// picture FILE WIDTHxHEIGHT [grey]: a PNG file of that size, the same pixels each
+// time.
+func scriptPicture(ts *testscript.TestScript, neg bool, args []string) {
+	var w, h int
+	if len(args) < 2 {
+		ts.Fatalf("usage: picture FILE WIDTHxHEIGHT [grey]")
+	}
+	if _, err := fmt.Sscanf(args[1], "%dx%d", &w, &h); err != nil {
+		ts.Check(err)
+	}
+	var m draw.Image = image.NewRGBA(image.Rect(0, 0, w, h))
+	if len(args) == 3 {
+		m = image.NewGray(m.Bounds())
+	}
+	for y := range h {
+		for x := range w {
+			m.Set(x, y, color.RGBA{uint8(5 * x), uint8(3 * y), uint8(x * y), 255})
+		}
+	}
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	f, err := os.Create(path)
+	ts.Check(err)
+	ts.Check(png.Encode(f, m))
+	ts.Check(f.Close())
+}
+
+// escape DIR: a file whose name would clear a terminal.
+func scriptEscape(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: escape DIR")
+	}
+	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "\x1b[2J.png"), []byte("no image"), 0o644))
 }

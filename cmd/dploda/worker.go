@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/dploda/dploda/pipeline"
@@ -15,7 +17,12 @@ func newWorker() *cobra.Command {
 		Hidden: true,
 		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return pipeline.ServeWorker(cmd.Context(), cmd.InOrStdin())
+			if err := pipeline.ServeWorker(cmd.Context(), cmd.InOrStdin()); err != nil {
+				// The run that started it writes its last words into a log: they are
+				// not for the owner alone.
+				return errors.New(err.Error())
+			}
+			return nil
 		},
 	}
 }

@@ -1,6 +1,7 @@
-// Package drawn makes two data sets by code. Characters are public: many
-// classes of random strokes, as the letters of unknown alphabets. Shapes are
-// the demo's private set: ten figures that the characters do not contain.
+// Package drawn makes three data sets by code. Characters and objects are
+// public: many classes of random strokes, as the letters of unknown alphabets,
+// and of filled silhouettes, as things on a dark ground. Shapes are the demo's
+// private set: ten figures that the characters do not contain.
 //
 // A drawing is a pure function of (seed, class, number): its own pose, stroke
 // width, deformation and noise. All arithmetic is in float64 without fused

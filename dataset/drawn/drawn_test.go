@@ -20,6 +20,7 @@ func TestSameBytesEverywhere(t *testing.T) {
 	}{
 		{"shapes", Shapes(1, 200), "88e9426c5c0d7ff1"},
 		{"characters", NewAlphabet(1, 50).Draw(200), "58fc5089355f0599"},
+		{"objects", NewObjects(1, 50).Draw(200), "cbf55fa8aab5c4e1"},
 	} {
 		h := sha256.New()
 		for i := range c.d.Len() {
@@ -46,14 +47,22 @@ func TestADrawingDependsOnSeedClassAndNumberAlone(t *testing.T) {
 			}
 		}
 	}
+	some, more := NewObjects(5, 7).Draw(21), NewObjects(5, 9).Draw(27)
+	for number := range 3 {
+		for class := range 7 {
+			if !bytes.Equal(some.Image(number*7+class), more.Image(number*9+class)) {
+				t.Fatalf("drawing %d of object %d depends on the number of classes", number, class)
+			}
+		}
+	}
 	seen := map[string]bool{}
-	for _, d := range []*dataset.Memory{long, Shapes(6, 70), many, NewAlphabet(6, 9).Draw(27)} {
+	for _, d := range []*dataset.Memory{long, Shapes(6, 70), many, NewAlphabet(6, 9).Draw(27), more, NewObjects(6, 9).Draw(27)} {
 		for i := range d.Len() {
 			seen[string(d.Image(i))] = true
 		}
 	}
-	if len(seen) != 2*70+2*27 {
-		t.Errorf("%d different drawings of %d", len(seen), 2*70+2*27)
+	if len(seen) != 2*70+4*27 {
+		t.Errorf("%d different drawings of %d", len(seen), 2*70+4*27)
 	}
 }
 

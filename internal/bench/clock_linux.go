@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// processorTime says that the clocks below tell processors' time.
+const processorTime = true
+
 // threadTime is the processor time of this thread, whose goroutine must be
 // locked to it.
 func threadTime() time.Duration { return clock(unix.CLOCK_THREAD_CPUTIME_ID) }

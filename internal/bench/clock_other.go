@@ -4,6 +4,9 @@ package bench
 
 import "time"
 
+// processorTime says that the clocks below tell no processors' time.
+const processorTime = false
+
 var epoch = time.Now()
 
 // threadTime is the wall clock where a thread's own is not to be had: measure

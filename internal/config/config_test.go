@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -199,7 +200,7 @@ func TestValidateAfterAFlag(t *testing.T) {
 
 func TestLoadRefusesHugeFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "huge.yaml")
-	if err := os.WriteFile(path, make([]byte, maxFile+1), 0o644); err != nil {
+	if err := os.WriteFile(path, make([]byte, MaxFile+1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, err := LoadRun(path)
@@ -244,4 +245,34 @@ func FuzzParseRun(f *testing.F) {
 			t.Fatalf("resolved differs: %v\n%s", err, spec.Resolved())
 		}
 	})
+}
+
+// TestTooManyClasses: more names than labels can tell apart are refused.
+func TestTooManyClasses(t *testing.T) {
+	text := []byte("data:\n  kind: folder\n  nominal_size: 500\n  class_names:\n")
+	for i := range maxClasses + 1 {
+		text = fmt.Appendf(text, "  - c%d\n", i)
+	}
+	_, err := ParseRun("config.yaml", text, nil)
+	if want := "data.class_names holds 65537 names; at most 65536 are known"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestClassNamesStayText: names that look like something else come back as they
+// were written, from the resolved config too.
+func TestClassNamesStayText(t *testing.T) {
+	want := []string{"001", "0x1", "null", "yes", "no", "~", "1e3", "a: b", "#x", "1", "e\u0301", "\u72ac", " a ", "-", "'", `"`}
+	quoted := ""
+	for _, name := range want {
+		quoted += fmt.Sprintf(", %q", name)
+	}
+	spec := mustParse(t, "data: {kind: folder, nominal_size: 600, class_names: ["+quoted[2:]+"]}\nprivacy: {domain: d}\n", nil)
+	again := mustParse(t, string(spec.Resolved()), nil)
+	if diff := cmp.Diff(want, spec.Data.ClassNames); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(want, again.Data.ClassNames); diff != "" {
+		t.Errorf("from the resolved config: %s", diff)
+	}
 }

@@ -136,6 +136,9 @@ func (d *document) checkValue(key string, node ast.Node, t reflect.Type) error {
 			return nil
 		}
 	case *ast.IntegerNode: // also text, such as the name of a class
+		if text := node.GetToken().Value; t.Kind() == reflect.String && text != fmt.Sprint(n.Value) {
+			return d.fail(node.GetToken(), "%s must be text: %s without quotation marks is the number %v", key, text, n.Value)
+		}
 		fits = t.Kind() == reflect.Float64 || t.Kind() == reflect.String || inRange(n.Value, t.Kind())
 	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		fits = t.Kind() == reflect.Float64

@@ -17,8 +17,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// maxFile bounds a config file, in bytes.
-const maxFile = 1 << 20
+// MaxFile bounds a config file, in bytes.
+const MaxFile = 1 << 20
 
 // Lookup finds an environment variable, as os.LookupEnv does.
 type Lookup func(name string) (string, bool)
@@ -63,12 +63,12 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	content, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("%s is not a config file: it is larger than %d bytes", path, maxFile)
+	if len(content) > MaxFile {
+		return nil, fmt.Errorf("%s is not a config file: it is larger than %d bytes", path, MaxFile)
 	}
 	return content, nil
 }
@@ -87,7 +87,7 @@ func parse[T any, S spec[T]](name string, content []byte, env Lookup, s S) (S, e
 		return nil, err
 	}
 	if r, ok := any(s).(*RunSpec); ok && doc.has("prototypes") {
-		r.Prototypes = defaultPrototypes()
+		r.Prototypes = DefaultPrototypes()
 	}
 	if err := doc.decode(s); err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func find(v reflect.Value, key string) reflect.Value {
 		}
 		if field.Kind() == reflect.Pointer {
 			if field.IsNil() {
-				field.Set(reflect.ValueOf(defaultPrototypes())) // the only optional section
+				field.Set(reflect.ValueOf(DefaultPrototypes())) // the only optional section
 			}
 			field = field.Elem()
 		}

@@ -46,6 +46,22 @@ type Train struct {
 	EMA          float64 `yaml:"ema"`
 	Warmup       int     `yaml:"warmup"` // steps of rising learning rate
 	ConditionMix Mix     `yaml:"condition_mix"`
+	// Handwriting draws each image anew; nil: images are trained on as they are.
+	Handwriting *Handwriting `yaml:"handwriting,omitempty"`
+}
+
+// Handwriting makes characters of one hand look like those of many
+// (augment.Handwriting): each image is drawn anew a few times before the
+// training begins, so that prototypes are means of such drawings too.
+type Handwriting struct {
+	Copies  int     `yaml:"copies"`  // drawings of each image
+	InkBox  float64 `yaml:"ink_box"` // the longer side of the ink's box, as a share of the image's
+	Degrees float64 `yaml:"degrees"`
+	Shear   float64 `yaml:"shear"`  // sideways per height
+	Scale   float64 `yaml:"scale"`  // of each axis, within 1±scale
+	Shift   float64 `yaml:"shift"`  // share of the side
+	Stroke  float64 `yaml:"stroke"` // most pixels by which strokes grow on each side
+	Ink     float64 `yaml:"ink"`    // then each pixel's ink times this, full ink at most
 }
 
 // Mix is how often an image is trained under which condition; the shares sum
@@ -130,6 +146,21 @@ func (u UNet) check(c *checker) {
 	c.within("unet.freq_shift", u.FreqShift, 0, 1)
 }
 
+func (h Handwriting) check(c *checker) {
+	c.within("train.handwriting.copies", h.Copies, 1, 100)
+	for _, r := range []struct {
+		key        string
+		value, max float64
+	}{
+		{"ink_box", h.InkBox, 1}, {"degrees", h.Degrees, 180}, {"shear", h.Shear, 2},
+		{"scale", h.Scale, 0.9}, {"shift", h.Shift, 0.9}, {"stroke", h.Stroke, 3}, {"ink", h.Ink, 10},
+	} {
+		c.require("train.handwriting."+r.key, r.value >= 0 && r.value <= r.max, "must lie from 0 to %v, not %v", r.max, r.value)
+	}
+	c.require("train.handwriting.ink", h.Ink >= 1, "must be at least 1, not %v", h.Ink)
+	c.require("train.handwriting.ink_box", h.InkBox >= 0.1, "must be at least 0.1 of the image's side, not %v", h.InkBox)
+}
+
 func (t Train) check(c *checker, prototypes bool) {
 	c.positive("train.images", t.Images, 100*maxImages)
 	c.positive("train.batch", t.Batch, 1<<20)
@@ -138,6 +169,9 @@ func (t Train) check(c *checker, prototypes bool) {
 	c.decay("train.ema", t.EMA)
 	steps := max(1, t.Images/max(1, t.Batch))
 	c.require("train.warmup", t.Warmup >= 0 && t.Warmup < steps, "must be 0 to %d, less than the %d steps that train.images and train.batch make, not %d", steps-1, steps, t.Warmup)
+	if h := t.Handwriting; h != nil {
+		h.check(c)
+	}
 	m := t.ConditionMix
 	sum := m.None + m.Class + m.Both + m.Prototype
 	least := min(m.None, m.Class, m.Both, m.Prototype)

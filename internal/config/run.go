@@ -17,41 +17,6 @@ type RunSpec struct {
 	CheckpointEvery int         `yaml:"checkpoint_every"` // steps
 }
 
-// The kinds of data.
-const (
-	KindIdx          = "idx"           // a folder with MNIST's file names
-	KindDrawnPrivate = "drawn-private" // the demo's shapes
-	KindDrawnPublic  = "drawn-public"  // characters of random strokes
-)
-
-// Data says where images come from.
-type Data struct {
-	Kind string `yaml:"kind"`
-	// Public declares that the images may be seen by anybody: real ones are
-	// shown and exact accuracies printed. Drawn data are.
-	Public bool `yaml:"public"`
-
-	Folder     string   `yaml:"folder,omitempty"`      // idx; --data names another
-	Images     []string `yaml:"images,omitempty"`      // idx: files in the folder instead of MNIST's train names
-	Labels     []string `yaml:"labels,omitempty"`      // idx: one for each of Images
-	ClassNames []string `yaml:"class_names,omitempty"` // idx: of labels 0, 1, ...; public data may leave them out
-
-	TrainImages int    `yaml:"train_images,omitempty"` // drawn: how many
-	TestImages  int    `yaml:"test_images,omitempty"`  // drawn-private
-	Classes     int    `yaml:"classes,omitempty"`      // drawn-public
-	Seed        uint64 `yaml:"seed"`                   // drawn
-
-	// Units is a file that gives every image its unit, such as its patient
-	// (dataset.OpenUnits), absolute or within the folder: a unit's images are
-	// sampled, averaged and clipped as one. Without it each image is a unit.
-	Units string `yaml:"units,omitempty"` // idx
-
-	// NominalSize is the declared number of private images or, with a unit file,
-	// of its units; the sampling rate follows from it. It is public: never the
-	// count of files or lines.
-	NominalSize int `yaml:"nominal_size,omitempty"`
-}
-
 // Privacy is the budget of the run.
 type Privacy struct {
 	// Domain is the registered data domain to which a run on private images is
@@ -170,28 +135,9 @@ func defaultRun() RunSpec {
 	}
 }
 
-// defaultPrototypes is the section before its keys are read, if there is one.
-func defaultPrototypes() *Prototypes {
+// DefaultPrototypes is the section before its keys are read, if there is one.
+func DefaultPrototypes() *Prototypes {
 	return &Prototypes{Clusters: 5, Rounds: 3, NoiseMultiplier: 20, Size: 14}
-}
-
-// fill derives what depends on other values.
-func (d *Data) fill() {
-	switch d.Kind {
-	case KindDrawnPrivate:
-		fillInt(&d.TrainImages, 20_000)
-		fillInt(&d.TestImages, 2_000)
-		fillInt(&d.NominalSize, d.TrainImages)
-	case KindDrawnPublic:
-		fillInt(&d.TrainImages, 40_000)
-		fillInt(&d.Classes, 200)
-	}
-}
-
-func fillInt(v *int, value int) {
-	if *v == 0 {
-		*v = value
-	}
 }
 
 func (r *RunSpec) fill() {
@@ -210,8 +156,9 @@ func (r *RunSpec) Validate() error {
 	var c checker
 	c.name("name", r.Name)
 	r.Data.check(&c)
-	c.require("data.kind", r.Data.Kind != KindDrawnPublic, "is drawn-public, which is for pre-training; a run fine-tunes on idx or drawn-private")
-	c.require("data.images", len(r.Data.Images) == 0, "is for pre-training; a run reads MNIST's file names in its folder")
+	c.require("data.kind", r.Data.Kind != KindDrawnPublic && r.Data.Kind != KindDrawnObjects,
+		"is %s, which is for pre-training; a run fine-tunes on images of its own or on drawn-private", r.Data.Kind)
+	c.require("data.images", len(r.Data.Images) == 0 || r.Data.Kind != KindIdx, "is for pre-training; a run reads MNIST's file names in its folder")
 	c.require("data.nominal_size", r.Data.NominalSize != 0, "must be given: the declared number of private %s", r.Data.counted())
 	c.positive("data.nominal_size", r.Data.NominalSize, maxImages)
 	c.require("base", r.Base != "", "must name a model folder or a shipped base such as builtin:demo")
@@ -237,32 +184,6 @@ func (r *RunSpec) checkDomain(c *checker) {
 	c.require("privacy.domain", r.Privacy.Domain != "",
 		"must be given for private images: the data domain to which the run is charged; register one with 'dploda domain register NAME --epsilon E --delta D'")
 	c.name("privacy.domain", r.Privacy.Domain)
-}
-
-// counted is what the nominal size counts.
-func (d *Data) counted() string {
-	if d.Units != "" {
-		return "units"
-	}
-	return "images"
-}
-
-func (d *Data) check(c *checker) {
-	c.oneOf("data.kind", d.Kind, KindIdx, KindDrawnPrivate, KindDrawnPublic)
-	if d.Kind == KindIdx {
-		c.require("data.class_names", d.Public || len(d.ClassNames) > 0, "must be given: which labels occur in private data is itself private")
-		c.require("data.class_names", len(d.ClassNames) <= maxClasses, "holds %d names; at most %d are known", len(d.ClassNames), maxClasses)
-		c.require("data.labels", len(d.Labels) == len(d.Images), "has %d files and data.images %d; they must make pairs", len(d.Labels), len(d.Images))
-		return
-	}
-	c.require("data.units", d.Units == "", "is for kind idx: drawn images belong to nobody")
-	c.require("data.public", d.Public, "must be true for drawn data, which anybody can draw")
-	c.positive("data.train_images", d.TrainImages, maxImages)
-	if d.Kind == KindDrawnPrivate {
-		c.positive("data.test_images", d.TestImages, maxImages)
-	} else {
-		c.positive("data.classes", d.Classes, maxClasses)
-	}
 }
 
 func (p Privacy) check(c *checker, d Data) {

@@ -260,7 +260,7 @@ func TestWriteFolder(t *testing.T) {
 		}
 		return err
 	})
-	if diff := cmp.Diff([]string{"images/b_c/000000.png", "images/class-0/000001.png"}, files); diff != "" {
+	if diff := cmp.Diff([]string{"images/b c/000000.png", "images/class-0/000001.png"}, files); diff != "" {
 		t.Error(diff)
 	}
 	got, err := ReadPNG(filepath.Join(path, "class-0", "000001.png"))
@@ -270,8 +270,10 @@ func TestWriteFolder(t *testing.T) {
 }
 
 func TestSafeNames(t *testing.T) {
-	in := []string{"cat", "Cat", "cat", "a/b", "a b", ".hidden", "", "Öl", strings.Repeat("x", 101), "cat-2"}
-	want := []string{"cat", "Cat-1", "cat-2", "a_b", "a_b-4", "class-5", "class-6", "_l", "class-8", "cat-2-9"}
+	in := []string{"cat", "Cat", "cat", "a/b", "a b", ".hidden", "", "\u00d6l", strings.Repeat("x", 101), "cat-2",
+		"..", "CON", "nul.png", "COM1", "O\u0308L", "\u72ac", "\u0915\u094d\u200d\u0937", "end. ", "a\\b:c*d", "\u202egnp", " x", "COMET"}
+	want := []string{"cat", "Cat-1", "cat-2", "a_b", "a b", "class-5", "class-6", "\u00d6l", "class-8", "cat-2-9",
+		"class-10", "class-11", "class-12", "class-13", "\u00d6L-14", "\u72ac", "\u0915\u094d\u200d\u0937", "end", "a_b_c_d", "_gnp", "class-20", "COMET"}
 	if diff := cmp.Diff(want, SafeNames(in)); diff != "" {
 		t.Error(diff)
 	}

@@ -3,6 +3,9 @@ package images
 import (
 	"fmt"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Set is a sequence of labelled images of one shape, as package dataset's
@@ -69,20 +72,21 @@ func writeAll(w Writer, s Set) error {
 }
 
 // SafeNames makes class names into names of folders, all different, on every
-// usual file system: letters, digits, dots, dashes and underscores, not
-// beginning with a dot.
+// usual file system: letters, marks and digits of any script, spaces inside,
+// dots, dashes and underscores; not beginning with a dot, and no device of
+// Windows. Names are composed (NFC), as most systems write them.
 func SafeNames(classes []string) []string {
 	names := make([]string, len(classes))
 	taken := map[string]bool{}
 	for i, class := range classes {
-		name := strings.Map(safeRune, class)
-		if name == "" || strings.HasPrefix(name, ".") || len(name) > 100 {
+		name := strings.TrimRight(strings.Map(safeRune, norm.NFC.String(class)), " .")
+		if name == "" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, " ") || len(name) > 100 || isDevice(name) {
 			name = fmt.Sprintf("class-%d", i)
 		}
-		for taken[strings.ToLower(name)] { // some file systems ignore case
+		for taken[folded(name)] {
 			name = fmt.Sprintf("%s-%d", name, i)
 		}
-		taken[strings.ToLower(name)] = true
+		taken[folded(name)] = true
 		names[i] = name
 	}
 	return names
@@ -90,8 +94,26 @@ func SafeNames(classes []string) []string {
 
 func safeRune(r rune) rune {
 	switch {
-	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '-', r == '_':
+	case unicode.IsLetter(r), unicode.IsMark(r), unicode.IsDigit(r), strings.ContainsRune(" .-_", r):
+		return r
+	case r == '\u200c', r == '\u200d': // they join letters of Indic and Persian words
 		return r
 	}
 	return '_'
+}
+
+// folded is equal for names that some file system takes for one: they ignore
+// case, or how characters are composed.
+func folded(name string) string { return norm.NFKC.String(strings.ToLower(name)) }
+
+// isDevice knows the names that Windows keeps for devices, whatever follows a
+// dot.
+func isDevice(name string) bool {
+	stem, _, _ := strings.Cut(strings.ToUpper(name), ".")
+	stem = strings.TrimRight(stem, " ")
+	switch stem {
+	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
+		return true
+	}
+	return len(stem) == 4 && (strings.HasPrefix(stem, "COM") || strings.HasPrefix(stem, "LPT")) && stem[3] >= '0' && stem[3] <= '9'
 }

@@ -219,7 +219,7 @@ func (p *program) fields(s *ast.StructType) map[string]bool {
 // something or write a metric, in the packages that have observers.
 var (
 	logs = []string{"Debug", "Info", "Warn", "Error", "Log", "LogAttrs", "With", "WithGroup", "DebugContext", "InfoContext", "WarnContext", "ErrorContext"}
-	show = []string{"Stage", "Note", "Progress", "Append", "write"}
+	show = []string{"Stage", "Note", "Owner", "Progress", "Append", "write"}
 )
 
 // innocent are receivers with functions of these names: packages of mathematics,

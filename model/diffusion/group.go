@@ -117,7 +117,7 @@ func (g *group) evaluate(stream device.Stream, timestep int, requests []Request,
 			class = r.Class
 			copy(l.x[n:], r.Prototype)
 		}
-		if err := setInputs(stream, i, l.x, g.d.Time[timestep], class); err != nil {
+		if err := g.setInputs(stream, i, timestep, class); err != nil {
 			return err
 		}
 	}
@@ -132,11 +132,11 @@ func (g *group) evaluate(stream device.Stream, timestep int, requests []Request,
 	return nil
 }
 
-func setInputs(stream device.Stream, lane int, x, time []float32, class int) error {
-	if err := stream.SetInput(SampleInput, lane, x); err != nil {
+func (g *group) setInputs(stream device.Stream, lane, timestep, class int) error {
+	if err := stream.SetInput(SampleInput, lane, g.lanes[lane].x); err != nil {
 		return err
 	}
-	if err := stream.SetInput(TimeInput, lane, time); err != nil {
+	if err := stream.SetInput(TimeInput, lane, g.d.Time[timestep]); err != nil || g.d.Unconditional {
 		return err
 	}
 	return stream.SetIndex(ClassIndex, lane, class)

@@ -28,7 +28,8 @@ type Denoiser struct {
 	Lanes int
 	// Time holds the time input of each timestep.
 	Time              [][]float32
-	NoLabel           int // the class embedding's row for "no label"
+	Unconditional     bool // the network takes no class
+	NoLabel           int  // the class embedding's row for "no label"; without one there is no guidance
 	PrototypeChannels int
 }
 
@@ -112,6 +113,9 @@ func (s *Sampler) check(d *Denoiser, requests []Request) ([]Step, error) {
 	}
 	if d.Lanes < 1 || len(d.Time) != s.Tables.Timesteps() {
 		return nil, fmt.Errorf("a denoiser needs at least one lane and a time input for each of %d timesteps, but has %d and %d", s.Tables.Timesteps(), d.Lanes, len(d.Time))
+	}
+	if s.Guidance != 0 && (d.Unconditional || d.NoLabel < 0) {
+		return nil, fmt.Errorf("guidance needs a network that knows classes and a row for \"no label\"")
 	}
 	grid := s.Codec.Grid()
 	for i, r := range requests {

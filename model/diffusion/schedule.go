@@ -20,8 +20,11 @@ type Schedule string
 
 // The schedules.
 const (
-	// Linear has β from 1e-4 to 0.02 (Ho, Jain, Abbeel 2020, section 4).
+	// Linear has β rising evenly, from 1e-4 to 0.02 in the paper (Ho, Jain,
+	// Abbeel 2020, section 4).
 	Linear Schedule = "linear"
+	// ScaledLinear has sqrt(β) rising evenly (Rombach et al. 2022, in their code).
+	ScaledLinear Schedule = "scaled_linear"
 	// Cosine has ᾱ = cos²((t/T + 0.008)/1.008 · π/2) and β <= 0.999 (Nichol and
 	// Dhariwal 2021, equation 17).
 	Cosine Schedule = "squaredcos_cap_v2"
@@ -35,25 +38,46 @@ type Tables struct {
 	Noise    []float32 // sqrt(1-ᾱ_t)
 }
 
+// The first and last β of the schedules that have them, where nothing else is
+// said.
+const (
+	FirstBeta = 1e-4
+	LastBeta  = 0.02
+)
+
 // NewTables computes the tables of a schedule over the given number of
-// timesteps (1000 in the papers).
+// timesteps (1000 in the papers), between FirstBeta and LastBeta.
 func NewTables(s Schedule, timesteps int) (*Tables, error) {
+	return NewTablesBetween(s, FirstBeta, LastBeta, timesteps)
+}
+
+// NewTablesBetween is NewTables for other ends of β, 0 < first <= last < 1,
+// which Cosine does not look at.
+func NewTablesBetween(s Schedule, first, last float64, timesteps int) (*Tables, error) {
 	if timesteps < 2 || timesteps > 1<<16 {
 		return nil, fmt.Errorf("a noise schedule needs 2 to 65536 timesteps, but has %d", timesteps)
+	}
+	if !(first > 0 && first <= last && last < 1) {
+		return nil, fmt.Errorf("a noise schedule's β must rise between 0 and 1, not from %v to %v", first, last)
 	}
 	var beta func(t int) float64
 	switch s {
 	case Linear:
 		beta = func(t int) float64 {
-			const first, last = 1e-4, 0.02
 			return first + float64((last-first)*float64(t))/float64(timesteps-1)
+		}
+	case ScaledLinear:
+		from, to := math.Sqrt(first), math.Sqrt(last)
+		beta = func(t int) float64 {
+			root := from + float64((to-from)*float64(t))/float64(timesteps-1)
+			return float64(root * root)
 		}
 	case Cosine:
 		beta = func(t int) float64 {
 			return min(1-cosineBar(t+1, timesteps)/cosineBar(t, timesteps), 0.999)
 		}
 	default:
-		return nil, fmt.Errorf("unknown noise schedule %q: use %s or %s", s, Linear, Cosine)
+		return nil, fmt.Errorf("unknown noise schedule %q: use %s, %s or %s", s, Linear, ScaledLinear, Cosine)
 	}
 	bar := make([]float64, timesteps)
 	product := 1.0

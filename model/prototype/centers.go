@@ -96,7 +96,7 @@ func (c *Centers) Update(sums []float64, noise float64) error {
 				largest = k
 			}
 		}
-		floor := 4 * noise / c.Spec.CountWeight()
+		floor := c.Spec.LeastCount(noise)
 		for k := range clusters {
 			if counts[k] > floor {
 				c.mean(sums, class, k)

@@ -49,6 +49,11 @@ func (s Spec) Dim() int { return s.Classes * s.Clusters * (s.Pixels() + 1) }
 // one is about a third of a drawn image's norm.
 func (s Spec) CountWeight() float64 { return 0.1 * float64(s.Side) }
 
+// LeastCount is the number of images above which a cluster's released count, with
+// noise of the given standard deviation in the sums' units, stands clear of it: a
+// cluster of fewer is begun anew.
+func (s Spec) LeastCount(noise float64) float64 { return 4 * noise / s.CountWeight() }
+
 // Norm is the L2 bound that a contribution is clipped to: an image of mean
 // square 0.16 (a third of full ink) together with its count.
 func (s Spec) Norm() float64 {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -49,7 +50,7 @@ func LoadBase(folder string) (*Base, error) {
 	path = filepath.Join(folder, WeightsFile)
 	tensors, _, err := safetensors.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w; dploda reads safetensors only, so save a .bin checkpoint again with safe_serialization=True", err)
+		return nil, missingWeights(folder, err)
 	}
 	if err != nil {
 		return nil, err
@@ -60,6 +61,15 @@ func LoadBase(folder string) (*Base, error) {
 	}
 	base.Notes = notes
 	return base, nil
+}
+
+// missingWeights says what to do about a folder without WeightsFile.
+func missingWeights(folder string, err error) error {
+	others, _ := filepath.Glob(filepath.Join(folder, "diffusion_pytorch_model*.safetensors*")) // the pattern is right
+	if len(others) > 0 {
+		return fmt.Errorf("%w; there is %s: load that variant or those shards in diffusers and save them again as one file with save_pretrained", err, filepath.Base(others[0]))
+	}
+	return fmt.Errorf("%w; dploda reads safetensors only, so save a .bin checkpoint again with safe_serialization=True", err)
 }
 
 func readSmall(path string) ([]byte, error) {
@@ -96,6 +106,9 @@ func FromTensors(c Config, tensors []safetensors.Tensor) (*Base, error) {
 		if !fits(t.Dims, p) || len(t.Data) != p.Len() {
 			return nil, fmt.Errorf("tensor %q has dimensions %v where the config asks for %v", t.Name, t.Dims, p.Dims)
 		}
+		if slices.ContainsFunc(t.Data, notFinite) {
+			return nil, fmt.Errorf("tensor %q holds values that are not finite numbers: the file is damaged, or the training diverged", t.Name)
+		}
 		b.tensors[p.Name] = t.Data
 		delete(given, p.Name)
 	}
@@ -106,6 +119,8 @@ func FromTensors(c Config, tensors []safetensors.Tensor) (*Base, error) {
 	}
 	return b, nil
 }
+
+func notFinite(v float32) bool { return v-v != 0 }
 
 // Tensor returns the values of a tensor, shared with the base; nil if it has
 // none of the name.

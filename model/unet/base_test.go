@@ -1,6 +1,7 @@
 package unet_test
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,6 +157,18 @@ func TestLoadBaseErrors(t *testing.T) {
 		{"huge config", func(f string) error { return os.Truncate(filepath.Join(f, unet.ConfigFile), 1<<30) }, "is no regular file of at most 1048576 bytes"},
 		{"bad config", func(f string) error { return os.WriteFile(filepath.Join(f, unet.ConfigFile), []byte("{}"), 0o644) }, "config.json: sample_size is missing"},
 		{"no weights", func(f string) error { return os.Remove(filepath.Join(f, unet.WeightsFile)) }, "save a .bin checkpoint again with safe_serialization=True"},
+		{"variant", func(f string) error {
+			return os.Rename(filepath.Join(f, unet.WeightsFile), filepath.Join(f, "diffusion_pytorch_model.fp16.safetensors"))
+		}, "there is diffusion_pytorch_model.fp16.safetensors: load that variant"},
+		{"not finite", func(f string) error {
+			path := filepath.Join(f, unet.WeightsFile)
+			tensors, _, err := safetensors.Read(path)
+			if err != nil {
+				return err
+			}
+			tensors[1].Data[0] = float32(math.NaN())
+			return safetensors.Write(path, tensors, nil)
+		}, "holds values that are not finite numbers: the file is damaged"},
 		{"truncated", func(f string) error { return os.Truncate(filepath.Join(f, unet.WeightsFile), 9000) }, "truncated"},
 	} {
 		folder := whole(t)

@@ -1,0 +1,34 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// Rate takes the whole step, its update included, and passes errors on: once if it
+// alone takes the time, else more than once. (Tried without the update and with every
+// first step counted.)
+func TestRateTakesWholeSteps(t *testing.T) {
+	runs, updates := 0, 0
+	s := &Step{Images: 3, Run: func(context.Context) error { runs++; return nil }, Update: func() error { updates++; return nil }}
+	perSecond, busy, err := Rate(context.Background(), s, 1, 0)
+	if err != nil || runs != 1 || updates != 1 || !(perSecond > 0) || !(busy >= 0) {
+		t.Errorf("%d runs, %d updates, %v a second, busy %v, error %v", runs, updates, perSecond, busy, err)
+	}
+	slow := &Step{Images: 1, Run: func(context.Context) error {
+		if runs++; runs == 2 {
+			time.Sleep(20 * time.Millisecond) // memory is touched
+		}
+		return nil
+	}}
+	if perSecond, _, err := Rate(context.Background(), slow, 1, 300*time.Millisecond); err != nil || perSecond < 200 {
+		t.Errorf("%v a second (error %v): the slow first step was counted", perSecond, err)
+	}
+	broken := errors.New("broken")
+	s.Update = func() error { return broken }
+	if _, _, err := Rate(context.Background(), s, 1, 0); !errors.Is(err, broken) {
+		t.Errorf("a failing update gives %v", err)
+	}
+}
