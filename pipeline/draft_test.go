@@ -107,7 +107,7 @@ func TestDraftsLoadAndFit(t *testing.T) {
 
 // A config tells no count of images: folders with other numbers of them, as a whole and
 // in each class, that round to the same number have the same config to the byte.
-// (Tried with settings that follow from found.Images and from the smallest class.)
+// (Tried with settings that follow from found.Images and with the number itself declared.)
 func TestDraftTellsNoCounts(t *testing.T) {
 	var texts [][]byte
 	for _, n := range []int{1210, 1299} {
