@@ -284,6 +284,7 @@ func inspectedPretrainer(t testing.TB) *pretrainer {
 	must(t, err)
 	p, err := newPretrainer(spec, d)
 	must(t, err)
+	must(t, p.prepareDescent(spec.Train))
 	return p
 }
 
