@@ -464,7 +464,7 @@ func TestSurvey(t *testing.T) {
 			Found{Kind: KindNPZ, Classes: []string{"0", "1"}, Counts: []int{1, 1}, Images: 2, Sizes: []Size{{2, 3, 2}}, Channels: map[int]int{1: 2}}, nil},
 		{map[string][]byte{"train.bin": cifarBatch(true, 1, 1), "fine_label_names.txt": []byte("a\nb")},
 			Found{Kind: KindCIFAR, Classes: ab, Counts: []int{0, 2}, Images: 2, Repeated: 1, Sizes: []Size{{32, 32, 2}}, Channels: map[int]int{3: 2}},
-			[]string{`the class "a" (label 0) has no image`}},
+			[]string{`the class "a" (label 0) has no image`, "1 image equal, pixel for pixel, to an earlier one"}},
 		{map[string][]byte{"x.png": greyPNG(t, 4, 2, 9), "x-labels-idx1-ubyte": twoLabels},
 			Found{Kind: KindStrip, Classes: []string{"0", "1"}, Counts: []int{1, 1}, Images: 2, Conflicts: []Conflict{{"image 0", "image 1"}}, Sizes: []Size{{2, 2, 2}}, Channels: map[int]int{1: 2}},
 			[]string{"1 pair of images, equal pixel for pixel, under different labels"}},

@@ -259,8 +259,11 @@ func TestConflicts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Conflict{{"a/1.png", "b/7.png"}}, o.Conflicts()); diff != "" {
+	if diff := cmp.Diff([]Conflict{{"a/1.png", "b/7.png"}}, o.equal().Conflicts); diff != "" {
 		t.Error(diff)
+	}
+	if remarks := o.Remarks(); len(remarks) != 2 || !strings.HasPrefix(remarks[0], "1 pair of images") || !strings.HasPrefix(remarks[1], "1 image equal") {
+		t.Errorf("%q", remarks)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "b", "8.png"), one, 0o644); err != nil {
 		t.Fatal(err)

@@ -352,26 +352,25 @@ func (b *builder) memory(classes []string) (*Memory, error) {
 }
 
 // Remarks are what the owner should look at before anything is spent: the files
-// that were left out, and a sign of wrong labels.
+// that were left out, and equal images, which hint at wrong labels or at copies.
 func (o *Opened) Remarks() []string {
 	var all []string
 	for _, f := range o.LeftOut {
 		all = append(all, fmt.Sprintf("left out: %s %s", f.File, f.Reason))
 	}
-	return append(all, aboutConflicts(o.Conflicts())...)
+	return append(all, o.equal().aboutEqual()...)
 }
 
-// Conflicts are the pairs of images that are equal, pixel for pixel, under
-// different labels: one of the two is likely labelled wrongly. Images of a
-// folder have their paths as names, others their indices.
-func (o *Opened) Conflicts() []Conflict {
+// equal finds images that are equal, pixel for pixel. Those of a folder have
+// their paths as names, others their indices.
+func (o *Opened) equal() *Found {
 	s := newSurveyor("", "")
 	s.found.Counts = make([]int, len(o.Classes()))
 	c, h, w := o.Shape()
 	for i := range o.Len() {
 		s.add(o.name(i), o.Label(i), picture{c, h, w, o.Image(i)})
 	}
-	return s.found.Conflicts
+	return s.found
 }
 
 func (o *Opened) name(i int) string {

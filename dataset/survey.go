@@ -296,16 +296,20 @@ func (f *Found) Problems() []string {
 	if len(f.Channels) > 1 {
 		say("some images are grey and some RGB: say what they shall be with data.transform.channels: grey or rgb")
 	}
-	return append(all, aboutConflicts(f.Conflicts)...)
+	return append(all, f.aboutEqual()...)
 }
 
-// aboutConflicts is a sentence, if there are any.
-func aboutConflicts(pairs []Conflict) []string {
-	if len(pairs) == 0 {
-		return nil
+// aboutEqual is what there is to say of equal images.
+func (f *Found) aboutEqual() (all []string) {
+	if n := len(f.Conflicts); n > 0 {
+		all = append(all, fmt.Sprintf("%s of images, equal pixel for pixel, under different labels, such as %s and %s: look whether one is in the wrong class",
+			counted(n, "pair"), f.Conflicts[0].First, f.Conflicts[0].Second))
 	}
-	return []string{fmt.Sprintf("%s of images, equal pixel for pixel, under different labels, such as %s and %s: look whether one is in the wrong class",
-		counted(len(pairs), "pair"), pairs[0].First, pairs[0].Second)}
+	if f.Repeated > 0 {
+		all = append(all, fmt.Sprintf("%s equal, pixel for pixel, to an earlier one of the same class: the privacy promise is for each copy on its own; remove the copies, or make copies one unit with data.units",
+			counted(f.Repeated, "image")))
+	}
+	return all
 }
 
 func counted(n int, what string) string {

@@ -21,7 +21,7 @@ import (
 var auditNet = benchNet{
 	name: "audit", image: device.Shape{C: 1, H: 32, W: 32}, unshuffle: 4,
 	unet: config.UNet{
-		SampleSize: 8, BlockOutChannels: []int{8, 16}, LayersPerBlock: 1,
+		SampleSize: config.Square(8), BlockOutChannels: []int{8, 16}, LayersPerBlock: 1,
 		DownBlockTypes: []string{"DownBlock2D", "DownBlock2D"}, UpBlockTypes: []string{"UpBlock2D", "UpBlock2D"},
 		NormNumGroups: 4, NormEps: 1e-5, AttentionHeadDim: 8, DownsamplePadding: 1, FlipSinToCos: true,
 	},

@@ -47,7 +47,8 @@ type Traits struct {
 	// PublicData says what the base was trained on, for the statement.
 	PublicData string `json:"public_data"`
 	ImagesSeen int    `json:"images_seen"`
-	ConfigHash string `json:"config_hash"` // of the pre-training config
+	ConfigHash string `json:"config_hash"`          // of the pre-training config
+	StartHash  string `json:"start_hash,omitempty"` // of the base that the pre-training began from
 }
 
 // Base is a public model, ready to be adapted.

@@ -41,6 +41,8 @@ type draft struct {
 	DraftOptions
 	found *dataset.Found
 	base  *Base
+	// others are shipped bases of the same shape.
+	others []*Base
 	// nominal is public; all settings follow from it and never from the counts.
 	nominal   int
 	transform config.Transform
@@ -178,8 +180,8 @@ func nameOf(folder string) string {
 	return cmp.Or(name, "images")
 }
 
-// chooseBase takes the base that was named, or the shipped one whose images are the
-// nearest.
+// chooseBase takes the base that was named, or of the shipped ones whose images are
+// the nearest the one that has seen the most.
 func (d *draft) chooseBase() (*Base, error) {
 	if d.Base != "" {
 		b, err := LoadBase(d.Base)
@@ -188,17 +190,23 @@ func (d *draft) chooseBase() (*Base, error) {
 		}
 		return b, nil
 	}
-	var best *Base
+	var all []*Base
 	for _, name := range builtinNames() {
 		b, err := LoadBase(name)
 		if err != nil {
 			return nil, err
 		}
-		if best == nil || d.distance(b) < d.distance(best) {
-			best = b
+		all = append(all, b)
+	}
+	slices.SortStableFunc(all, func(a, b *Base) int {
+		return cmp.Or(cmp.Compare(d.distance(a), d.distance(b)), cmp.Compare(b.Traits.ImagesSeen, a.Traits.ImagesSeen))
+	})
+	for _, b := range all[1:] {
+		if d.distance(b) == d.distance(all[0]) {
+			d.others = append(d.others, b)
 		}
 	}
-	return best, nil
+	return all[0], nil
 }
 
 // distance is how far a base's images are from those of the folder: channels first,

@@ -235,3 +235,39 @@ func TestYAMLQuoteRoundTrips(t *testing.T) {
 		}
 	})
 }
+
+// Drafts of published data sets name their kinds and fit them to the shipped base.
+func TestDraftsOfRealFolders(t *testing.T) {
+	data := os.Getenv("DPLODA_DATA")
+	if data == "" {
+		t.Skip("DPLODA_DATA names no folder with mnist/ and cifar10/")
+	}
+	for folder, want := range map[string]config.Data{
+		"mnist":   {Kind: config.KindIdx, NominalSize: 60_000},
+		"cifar10": {Kind: config.KindStrip, NominalSize: 20_000, Transform: config.Transform{Channels: "grey", Resize: []int{28, 28}}},
+	} {
+		found, err := dataset.Survey(filepath.Join(data, folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &draft{DraftOptions: DraftOptions{Epsilon: 8}, found: found}
+		if err := d.choose(); err != nil {
+			t.Fatal(err)
+		}
+		spec, err := d.parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := spec.Data
+		if got.Kind != want.Kind || got.NominalSize != want.NominalSize || got.Transform.Channels != want.Transform.Channels || !slices.Equal(got.Transform.Resize, want.Transform.Resize) || len(got.ClassNames) != 10 {
+			t.Errorf("%s: %+v", folder, got)
+		}
+		images, err := openTrain(got, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, h, w := images.Shape(); [3]int{c, h, w} != d.base.Traits.Image {
+			t.Errorf("%s becomes %d channels of %dx%d", folder, c, h, w)
+		}
+	}
+}

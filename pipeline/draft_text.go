@@ -20,8 +20,10 @@ var draftYAML = template.Must(template.New("run.yaml").Funcs(template.FuncMap{
 
 // draftValues are what the template names.
 type draftValues struct {
-	Name, Kind, Folder, Base     string
-	Public, Files, Recipe        bool
+	Name, Kind, Folder           string
+	Base                         *Base
+	Others                       []*Base // of the same shape
+	Public, Files, Recipe, Few   bool
 	Classes, Fitting             []string
 	Transform                    config.Transform
 	Nominal                      int
@@ -30,7 +32,6 @@ type draftValues struct {
 	NoPrototypes                 string
 	Batch, Steps, Copies, Images int
 	Rate, FinalRate, EMA         float64
-	Few                          bool
 }
 
 // text is the config. It holds no count of images but the nominal size.
@@ -38,7 +39,7 @@ func (d *draft) text() []byte {
 	s := d.settings
 	var b strings.Builder
 	err := draftYAML.Execute(&b, draftValues{
-		Name: d.Name, Kind: d.found.Kind, Folder: d.found.Folder, Base: d.base.Source, Fitting: d.fitting,
+		Name: d.Name, Kind: d.found.Kind, Folder: d.found.Folder, Base: d.base, Others: d.others, Fitting: d.fitting,
 		Public: d.Public, Files: d.found.Kind == config.KindFolder, Recipe: d.base.PrototypeChannel(),
 		Classes: d.found.Classes, Transform: d.transform, Nominal: d.nominal, Epsilon: d.Epsilon, Delta: d.Delta,
 		Prototypes: s.prototypes, NoPrototypes: s.noPrototypes,

@@ -191,13 +191,12 @@ func (r *resolved) at(epsilon float64) (*resolved, error) {
 
 // row is the forecast of a run, calibrated to its ε.
 func (f *Forecast) row(r *resolved, o ForecastOptions) (ForecastRow, error) {
-	m, err := r.finetune(), error(nil)
+	m := r.finetune()
 	row := ForecastRow{
 		Epsilon: r.spec.Privacy.Epsilon, Sigma: m.NoiseMultiplier(), Steps: m.Steps, SampleRate: m.SampleRate(),
 		Noise: noiseOf(m, r.spec.Finetune.Beta1),
 	}
-	fixed := domain.Granted(r.mechanisms[:len(r.mechanisms)-1])
-	once, err := account.Calibrate(row.Epsilon, r.spec.Privacy.Delta, 1, 1, fixed, r.adjacency())
+	once, err := account.Calibrate(row.Epsilon, r.spec.Privacy.Delta, 1, 1, domain.Granted(r.mechanisms[:len(r.mechanisms)-1]), r.adjacency())
 	if err != nil {
 		return row, err
 	}

@@ -47,9 +47,6 @@ func (f *dataFacts) text() string {
 	for i, class := range f.Classes {
 		t.row("class "+class, "%s", count(f.Counts[i], "image"))
 	}
-	if f.Repeated > 0 {
-		t.row("repeated", "%s equal, pixel for pixel, to an earlier one of the class", count(f.Repeated, "image"))
-	}
 	for _, c := range f.Conflicts {
 		t.row("equal", "%s and %s, under different labels", c.First, c.Second)
 	}

@@ -113,7 +113,8 @@ var writers = map[string]func(t testing.TB, dir string) written{
 	"pre-training": func(t testing.TB, dir string) written {
 		path, hash := filepath.Join(dir, pretrainState), strings.Repeat("ab", 32)
 		p := inspectedPretrainer(t)
-		must(t, p.save(path, hash, 3))
+		p.hash = hash
+		must(t, p.save(path, 3))
 		return written{path, "pretraining-state", fmt.Sprintf("the state of a pre-training of %d parameters before step 3", len(p.weights)),
 			[]string{hash, "section weights"}, map[string]any{"next_step": 3.0, "config_sha256": hash}}
 	},

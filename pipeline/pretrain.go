@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,14 +51,9 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 		opts.Threads = runtime.NumCPU()
 	}
 	obs.Stage("read the public images")
-	data, err := openTrain(spec.Data, opts.Data)
+	data, err := openPublic(spec, opts.Data)
 	if err != nil {
 		return err
-	}
-	if h := spec.Train.Handwriting; h != nil {
-		if data, err = redraw(data, h, spec.Seed); err != nil {
-			return err
-		}
 	}
 	p, err := newPretrainer(spec, data)
 	if err != nil {
@@ -66,7 +63,7 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 		return err
 	}
 	state := filepath.Join(opts.Out, pretrainState)
-	begin, err := p.load(state, spec.Hash())
+	begin, err := p.load(state)
 	if err != nil {
 		return err
 	}
@@ -74,7 +71,7 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 		obs.Note(fmt.Sprintf("going on from step %d", begin))
 	}
 	obs.Stage("pre-train")
-	if err := p.train(ctx, begin, state, spec.Hash(), obs); err != nil {
+	if err := p.train(ctx, begin, opts.Out, obs); err != nil {
 		return err
 	}
 	base, err := p.averaged()
@@ -91,31 +88,62 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	return nil
 }
 
+// openPublic opens the images of a pre-training as it is told to see them.
+// folder, if given, takes the place of the config's.
+func openPublic(spec *config.PretrainSpec, folder string) (dataset.Dataset, error) {
+	data, err := openTrain(spec.Data, folder)
+	if err != nil {
+		return nil, err
+	}
+	if h := spec.Train.Handwriting; h != nil {
+		if data, err = redraw(data, h, spec.Seed); err != nil {
+			return nil, err
+		}
+	}
+	if spec.Classes == config.ClassesBroad {
+		return broaden(data, spec.BroadClasses)
+	}
+	return data, nil
+}
+
 // startBase is a base of a spec before its first step.
 func startBase(spec *config.PretrainSpec, data dataset.Dataset, d *draws.Draws) (*Base, error) {
 	c, h, w := data.Shape()
 	traits := Traits{
 		Format: 1, Image: [3]int{c, h, w}, Unshuffle: spec.Codec.Unshuffle, PrototypeChannel: spec.PrototypeChannel,
 		Prediction: diffusion.Velocity, Schedule: diffusion.Cosine, Timesteps: 1000,
-		NoLabelRow: true, PublicData: spec.Name, ImagesSeen: spec.Train.Images, ConfigHash: spec.Hash(),
+		NoLabelRow: spec.Classes != config.ClassesNone, PublicData: spec.Name, ImagesSeen: spec.Train.Images, ConfigHash: spec.Hash(),
 	}
 	if spec.Prediction == "epsilon" {
 		traits.Prediction = diffusion.Epsilon
 	}
-	if spec.Schedule == "linear" {
+	switch spec.Schedule {
+	case "linear":
 		traits.Schedule = diffusion.Linear
+	case "scaled_linear":
+		traits.Schedule = diffusion.ScaledLinear
 	}
 	base := &Base{Traits: traits}
 	codec := base.Codec()
 	if err := codec.Validate(); err != nil {
 		return nil, err
 	}
-	network, err := pretrainConfig(spec.UNet, codec.Grid(), base.PrototypeChannels(), len(data.Classes()))
+	rows := 0
+	if traits.NoLabelRow {
+		rows = len(data.Classes()) + 1
+	}
+	network, err := pretrainConfig(spec.UNet, codec.Grid(), base.PrototypeChannels(), rows)
 	if err != nil {
 		return nil, err
 	}
-	base.Base, err = unet.NewBase(network, d)
-	return base, err
+	if base.Base, err = unet.NewBase(network, d); err != nil || spec.Start == "" {
+		return base, err
+	}
+	start, err := LoadBase(spec.Start)
+	if err != nil {
+		return nil, err
+	}
+	return base, base.beginFrom(start)
 }
 
 // newPretrainer builds the network and everything that its steps need.
@@ -132,10 +160,11 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 	m := spec.Train.ConditionMix
 	p := &pretrainer{
 		base: base, data: data, time: times, draws: d, batch: spec.Train.Batch, weights: base.Flat(),
+		hash: pretrainHash(spec, base.Traits.StartHash), grids: spec.Grids,
 		preparation: &diffusion.Preparation{
 			Tables: tables, Prediction: base.Traits.Prediction, Codec: base.Codec(), Times: diffusion.Range{From: 0, To: base.Traits.Timesteps},
 			Mix:     diffusion.Mix{None: m.None, Class: m.Class, Both: m.Both, Prototype: m.Prototype},
-			NoLabel: len(data.Classes()), PrototypeChannels: base.PrototypeChannels(),
+			NoLabel: base.Config.NumClassEmbeds - 1, PrototypeChannels: base.PrototypeChannels(),
 		},
 	}
 	if err := p.preparation.Validate(); err != nil {
@@ -157,8 +186,18 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 	return p, err
 }
 
+// pretrainHash is what a checkpoint belongs to: the config and, where there is
+// one, the base that the training began from.
+func pretrainHash(spec *config.PretrainSpec, start string) string {
+	if start == "" {
+		return spec.Hash()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s from %s", spec.Hash(), start))
+	return hex.EncodeToString(sum[:])
+}
+
 // pretrainConfig is UNet2DModel's config for a network of the given grid.
-func pretrainConfig(u config.UNet, grid device.Shape, prototypes, classes int) (unet.Config, error) {
+func pretrainConfig(u config.UNet, grid device.Shape, prototypes, classRows int) (unet.Config, error) {
 	keys, err := json.Marshal(u) // in config.json's own names
 	if err != nil {
 		return unet.Config{}, err
@@ -167,22 +206,23 @@ func pretrainConfig(u config.UNet, grid device.Shape, prototypes, classes int) (
 	if err != nil {
 		return c, err
 	}
-	if u.SampleSize != grid.H || u.SampleSize != grid.W {
-		return c, fmt.Errorf("unet.sample_size is %d, but the images become %dx%d after codec.unshuffle", u.SampleSize, grid.H, grid.W)
+	if h, w := u.SampleSize[0], u.SampleSize[1]; h != grid.H || w != grid.W {
+		return c, fmt.Errorf("unet.sample_size is %dx%d, but the images become %dx%d after codec.unshuffle (heights first)", h, w, grid.H, grid.W)
 	}
 	c.InChannels, c.OutChannels = grid.C+prototypes, grid.C
-	c.NumClassEmbeds = classes + 1
+	c.NumClassEmbeds = classRows
 	return c, c.Validate()
 }
 
-// train takes the steps from begin on and saves the state now and then, and
-// when it is stopped.
-func (p *pretrainer) train(ctx context.Context, begin int, state, hash string, obs Observer) error {
+// train takes the steps from begin on, with pictures into folder on the way,
+// and saves the state there now and then, and when it is stopped.
+func (p *pretrainer) train(ctx context.Context, begin int, folder string, obs Observer) error {
+	state := filepath.Join(folder, pretrainState)
 	m := newMeter(time.Now, begin)
 	for i := begin; i < len(p.rates); i++ {
 		if err := p.step(ctx, i); err != nil {
 			if ctx.Err() != nil {
-				err = errors.Join(ctx.Err(), p.save(state, hash, i))
+				err = errors.Join(ctx.Err(), p.save(state, i))
 			}
 			return err
 		}
@@ -193,7 +233,15 @@ func (p *pretrainer) train(ctx context.Context, begin int, state, hash string, o
 		}
 		obs.Progress(progress)
 		if (i+1)%checkpointSteps == 0 {
-			if err := p.save(state, hash, i+1); err != nil {
+			if err := p.save(state, i+1); err != nil {
+				return err
+			}
+		}
+		if gridAt(i+1, len(p.rates), p.grids) {
+			if err := p.drawGrid(ctx, folder, i+1); err != nil {
+				if ctx.Err() != nil {
+					err = errors.Join(ctx.Err(), p.save(state, i+1))
+				}
 				return err
 			}
 		}
@@ -202,7 +250,7 @@ func (p *pretrainer) train(ctx context.Context, begin int, state, hash string, o
 }
 
 // save stores everything that the step numbered next needs.
-func (p *pretrainer) save(path, hash string, next int) error {
+func (p *pretrainer) save(path string, next int) error {
 	moments, err := p.optimizer.MarshalState()
 	if err != nil {
 		return err
@@ -212,7 +260,7 @@ func (p *pretrainer) save(path, hash string, next int) error {
 		return err
 	}
 	content, err := checkpoint.Encode([]checkpoint.Section{
-		{Name: "config", Data: []byte(hash)},
+		{Name: "config", Data: []byte(p.hash)},
 		{Name: "step", Data: binary.LittleEndian.AppendUint64(nil, uint64(next))},
 		{Name: "weights", Data: floatbits.Append(nil, p.weights)},
 		{Name: "moments", Data: moments},
@@ -225,7 +273,7 @@ func (p *pretrainer) save(path, hash string, next int) error {
 }
 
 // load restores a saved state and returns the next step, 0 if there is none.
-func (p *pretrainer) load(path, hash string) (int, error) {
+func (p *pretrainer) load(path string) (int, error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
@@ -246,8 +294,8 @@ func (p *pretrainer) load(path, hash string) (int, error) {
 			return damaged(err)
 		}
 	}
-	if string(parts[0]) != hash {
-		return 0, fmt.Errorf("%s belongs to another config; choose another --out", path)
+	if string(parts[0]) != p.hash {
+		return 0, fmt.Errorf("%s belongs to another config, or to another base to start from; choose another --out", path)
 	}
 	if len(parts[1]) != 8 {
 		return damaged(fmt.Errorf("its step has %d bytes", len(parts[1])))

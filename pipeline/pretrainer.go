@@ -20,6 +20,10 @@ import (
 // bits of an undisturbed one, for any number of threads.
 type pretrainer struct {
 	base        *Base
+	hash        string // of what the training computes; its checkpoints carry it
+	grids       int
+	dev         device.Device
+	threads     int
 	data        dataset.Dataset
 	preparation *diffusion.Preparation
 	time        [][]float32
@@ -42,6 +46,7 @@ type pretrainer struct {
 // compile allocates what the steps need.
 func (p *pretrainer) compile(dev device.Device, threads int) error {
 	var err error
+	p.dev, p.threads = dev, threads
 	if p.list, err = pretrainList(p.base.Config); err != nil {
 		return err
 	}

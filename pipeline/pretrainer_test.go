@@ -36,24 +36,24 @@ func TestPretrainingResumesBitForBit(t *testing.T) {
 	for _, prototypes := range []bool{false, true} {
 		whole := tinyPretrainer(t, prototypes, 1)
 		start := slices.Clone(whole.weights)
-		if err := whole.train(context.Background(), 0, filepath.Join(t.TempDir(), "none"), "hash", quiet{}); err != nil {
+		if err := whole.train(context.Background(), 0, t.TempDir(), quiet{}); err != nil {
 			t.Fatal(err)
 		}
 		if sameBits(start, whole.weights) {
 			t.Fatal("training changes nothing")
 		}
-		path := filepath.Join(t.TempDir(), pretrainState)
+		folder := t.TempDir()
 		ctx, cancel := context.WithCancel(context.Background())
 		first := tinyPretrainer(t, prototypes, 2)
-		if err := first.train(ctx, 0, path, "hash", stopAfter{steps: 3, cancel: cancel}); !errors.Is(err, context.Canceled) {
+		if err := first.train(ctx, 0, folder, stopAfter{steps: 3, cancel: cancel}); !errors.Is(err, context.Canceled) {
 			t.Fatalf("error %v, want %v", err, context.Canceled)
 		}
 		second := tinyPretrainer(t, prototypes, 3)
-		begin, err := second.load(path, "hash")
+		begin, err := second.load(filepath.Join(folder, pretrainState))
 		if err != nil || begin != 3 {
 			t.Fatalf("the checkpoint says step %d (error %v), want 3", begin, err)
 		}
-		if err := second.train(context.Background(), begin, path, "hash", quiet{}); err != nil {
+		if err := second.train(context.Background(), begin, folder, quiet{}); err != nil {
 			t.Fatal(err)
 		}
 		if !sameBits(second.weights, whole.weights) || !sameBits(second.average.Average(), whole.average.Average()) {
@@ -65,16 +65,20 @@ func TestPretrainingResumesBitForBit(t *testing.T) {
 func TestPretrainingRefusesCheckpoints(t *testing.T) {
 	path := filepath.Join(t.TempDir(), pretrainState)
 	p := tinyPretrainer(t, false, 1)
-	if begin, err := p.load(path, "hash"); begin != 0 || err != nil {
+	if begin, err := p.load(path); begin != 0 || err != nil {
 		t.Errorf("without a checkpoint it begins at %d (error %v)", begin, err)
 	}
-	if err := p.save(path, "hash", 2); err != nil {
+	if err := p.save(path, 2); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.load(path, "another"); err == nil || !strings.Contains(err.Error(), "another config") {
+	another := tinyPretrainer(t, false, 1)
+	another.hash = "another"
+	if _, err := another.load(path); err == nil || !strings.Contains(err.Error(), "another config") {
 		t.Errorf("a checkpoint of another config: error %v", err)
 	}
-	if _, err := tinyPretrainer(t, true, 1).load(path, "hash"); err == nil {
+	other := tinyPretrainer(t, true, 1)
+	other.hash = p.hash
+	if _, err := other.load(path); err == nil {
 		t.Error("the checkpoint of another network is accepted")
 	}
 	content, err := os.ReadFile(path)
@@ -84,7 +88,7 @@ func TestPretrainingRefusesCheckpoints(t *testing.T) {
 	if err := os.WriteFile(path, content[:len(content)-1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.load(path, "hash"); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := p.load(path); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged checkpoint: error %v", err)
 	}
 }

@@ -193,10 +193,11 @@ func (r *resolved) workload() workload {
 		w.Prototypes = r.spec.Data.NominalSize * r.prototypes.Rounds
 	}
 	if r.spec.Data.Public {
-		w.Sample += rows        // the base's public classes
-		trained := 2*s + 2*rows // ours and as many real ones; before, public
-		if r.prototypes != nil {
-			w.Sample, trained = w.Sample+rows, trained+rows
+		trained := 2*s + rows // ours and as many real ones; before
+		for _, row := range []bool{r.base.PublicClasses() > 0, r.prototypes != nil} {
+			if row {
+				w.Sample, trained = w.Sample+rows, trained+rows
+			}
 		}
 		w.Classifier = trained * r.spec.Evaluate.Epochs
 	}

@@ -50,7 +50,7 @@ func benchNets() []benchNet {
 			nets = append(nets, benchNet{
 				name: fmt.Sprintf("unet%d@%d", width, image.H), image: image, unshuffle: 1,
 				unet: config.UNet{
-					SampleSize: image.H, BlockOutChannels: []int{width, 2 * width, 2 * width}, LayersPerBlock: 2,
+					SampleSize: config.Square(image.H), BlockOutChannels: []int{width, 2 * width, 2 * width}, LayersPerBlock: 2,
 					DownBlockTypes: []string{"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"},
 					UpBlockTypes:   []string{"AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"},
 					NormNumGroups:  width / 2, // 16 and 32, as diffusers' checkpoints have 32
@@ -61,7 +61,7 @@ func benchNets() []benchNet {
 	nets = append(nets, benchNet{
 		name: "demo", image: device.Shape{C: 1, H: 28, W: 28}, unshuffle: 2, prototype: true,
 		unet: config.UNet{
-			SampleSize: 14, BlockOutChannels: []int{32, 64}, LayersPerBlock: 1,
+			SampleSize: config.Square(14), BlockOutChannels: []int{32, 64}, LayersPerBlock: 1,
 			DownBlockTypes: []string{"DownBlock2D", "AttnDownBlock2D"}, UpBlockTypes: []string{"AttnUpBlock2D", "UpBlock2D"},
 			NormNumGroups: 8,
 		},
@@ -170,7 +170,7 @@ func (n benchNet) config() (any, error) {
 	if n.prototype {
 		prototypes = 1
 	}
-	return pretrainConfig(n.unet, codec.Grid(), prototypes, workClasses)
+	return pretrainConfig(n.unet, codec.Grid(), prototypes, workClasses+1)
 }
 
 // benchRun is a run on a net, as a config would resolve to.

@@ -23,7 +23,7 @@ import (
 func oblongBase(t *testing.T) string {
 	t.Helper()
 	c := unet.Defaults()
-	c.SampleHeight, c.SampleWidth, c.InChannels, c.OutChannels = 20, 12, 12, 12
+	c.SampleHeight, c.SampleWidth, c.InChannels, c.OutChannels, c.NumClassEmbeds = 20, 12, 12, 12, 5
 	c.BlockOutChannels, c.LayersPerBlock, c.NormNumGroups = []int{8, 8}, 1, 4
 	c.DownBlockTypes, c.UpBlockTypes = []string{"DownBlock2D", "DownBlock2D"}, []string{"UpBlock2D", "UpBlock2D"}
 	b, err := unet.NewBase(c, draws.New(draws.SeedKey(1, "oblong base")))
@@ -128,9 +128,8 @@ workers: {count: 2, threads: 1}
 // workers in processes of their own. The classes keep their names; no name of a
 // file is in anything that was written.
 //
-// Tried: an error without its mask, which puts the name into run.log; a worker
-// process that prints the owner's words; classes compared byte for byte; no
-// leaving out in the workers.
+// Tried: an error without its mask, which puts the name into run.log; classes
+// compared byte for byte; no leaving out in the workers.
 func TestRunOnAnImageFolder(t *testing.T) {
 	t.Parallel()
 	folder, corrupt := oddFolder(t)

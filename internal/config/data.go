@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -133,6 +134,9 @@ func (d *Data) checkFiles(c *checker) {
 	c.require("data.images", len(d.Images) <= 1 || d.Kind != KindNPZ, "must name one archive for kind npz, not %d", len(d.Images))
 	c.require("data.labels", len(d.Labels) == 0 || named, "is for kinds idx and strip, not %s", d.Kind)
 	c.require("data.labels", len(d.Labels) == len(d.Images) || !named, "has %d files and data.images %d; they must make pairs", len(d.Labels), len(d.Images))
+	for i, name := range d.Images {
+		c.require("data.images", !slices.Contains(d.Images[:i], name), "names %s twice: each image in it would count as two, each protected on its own", name)
+	}
 	c.require("data.corrupt", d.Corrupt == "" || d.Kind == KindFolder, "is for kind folder; %s has no files that could be left out", d.Kind)
 	if d.Corrupt != "" {
 		c.oneOf("data.corrupt", d.Corrupt, CorruptRefuse, CorruptLeaveOut)

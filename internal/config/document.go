@@ -135,11 +135,14 @@ func (d *document) checkValue(key string, node ast.Node, t reflect.Type) error {
 			}
 			return nil
 		}
+		if t == sizeType && len(n.Values) == 2 {
+			fits = d.checkValue(key, n.Values[0], t.Elem()) == nil && d.checkValue(key, n.Values[1], t.Elem()) == nil
+		}
 	case *ast.IntegerNode: // also text, such as the name of a class
 		if text := node.GetToken().Value; t.Kind() == reflect.String && text != fmt.Sprint(n.Value) {
 			return d.fail(node.GetToken(), "%s must be text: %s without quotation marks is the number %v", key, text, n.Value)
 		}
-		fits = t.Kind() == reflect.Float64 || t.Kind() == reflect.String || inRange(n.Value, t.Kind())
+		fits = t == sizeType && inRange(n.Value, reflect.Int) || t.Kind() == reflect.Float64 || t.Kind() == reflect.String || inRange(n.Value, t.Kind())
 	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		fits = t.Kind() == reflect.Float64
 	case *ast.BoolNode:
@@ -298,6 +301,9 @@ func section(t reflect.Type) reflect.Type {
 
 // describe is a type in a user's words.
 func describe(t reflect.Type) string {
+	if t == sizeType {
+		return "a whole number or [height, width]"
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"

@@ -2,23 +2,40 @@ package config
 
 // PretrainSpec is the training of a base model on public images.
 type PretrainSpec struct {
-	Name  string `yaml:"name"`
-	Seed  uint64 `yaml:"seed"`
-	Data  Data   `yaml:"data"`
-	UNet  UNet   `yaml:"unet"`
-	Codec Codec  `yaml:"codec"`
+	Name string `yaml:"name"`
+	Seed uint64 `yaml:"seed"`
+	Data Data   `yaml:"data"`
+	// Start is the base whose weights the training begins with: the first of
+	// two steps, or one made elsewhere. Without it weights are drawn.
+	Start string `yaml:"start,omitempty"`
+	// Classes is what the network is told of an image: its class in the data
+	// (the default), which of BroadClasses it belongs to, or nothing.
+	Classes      string     `yaml:"classes,omitempty"`       // own, broad or none
+	BroadClasses [][]string `yaml:"broad_classes,omitempty"` // names of the data's classes, each in one list
+	UNet         UNet       `yaml:"unet"`
+	Codec        Codec      `yaml:"codec"`
 	// PrototypeChannel gives the network an extra input image: the mean of
 	// other drawings of the class.
 	PrototypeChannel bool   `yaml:"prototype_channel"`
 	Prediction       string `yaml:"prediction"` // v or epsilon
-	Schedule         string `yaml:"schedule"`   // cosine or linear
+	Schedule         string `yaml:"schedule"`   // cosine, linear or scaled_linear
 	Train            Train  `yaml:"train"`
+	// Grids is how many pictures of samples are drawn on the way, evenly, the
+	// last at the end.
+	Grids int `yaml:"grids"`
 }
+
+// The values of classes.
+const (
+	ClassesOwn   = "own"
+	ClassesBroad = "broad"
+	ClassesNone  = "none"
+)
 
 // UNet holds the keys of UNet2DModel's config.json that a config chooses;
 // channels in and out follow from data and codec. Its JSON is that file's.
 type UNet struct {
-	SampleSize        int      `yaml:"sample_size" json:"sample_size"` // of the network's input, in pixels
+	SampleSize        Size     `yaml:"sample_size" json:"sample_size"` // of the network's input, in pixels
 	BlockOutChannels  []int    `yaml:"block_out_channels" json:"block_out_channels"`
 	LayersPerBlock    int      `yaml:"layers_per_block" json:"layers_per_block"`
 	DownBlockTypes    []string `yaml:"down_block_types" json:"down_block_types"`
@@ -85,6 +102,7 @@ func defaultPretrain() PretrainSpec {
 		Codec:      Codec{Unshuffle: 1},
 		Prediction: "v",
 		Schedule:   "cosine",
+		Grids:      5,
 		Train: Train{
 			Images: 300_000, Batch: 128, LearningRate: 1.5e-3, WeightDecay: 0.01, EMA: 0.999, Warmup: 200,
 		},
@@ -94,12 +112,24 @@ func defaultPretrain() PretrainSpec {
 // fill derives what depends on other values.
 func (p *PretrainSpec) fill() {
 	p.Data.fill()
-	if p.Train.ConditionMix == (Mix{}) {
-		p.Train.ConditionMix = Mix{None: 0.15, Class: 0.85}
-		if p.PrototypeChannel {
-			p.Train.ConditionMix = Mix{None: 0.15, Class: 0.25, Both: 0.25, Prototype: 0.35}
-		}
+	if p.Classes == ClassesOwn {
+		p.Classes = "" // one spelling of the default
 	}
+	if p.Train.ConditionMix == (Mix{}) {
+		p.Train.ConditionMix = p.defaultMix()
+	}
+}
+
+func (p *PretrainSpec) defaultMix() Mix {
+	switch {
+	case p.Classes == ClassesNone && p.PrototypeChannel:
+		return Mix{None: 0.15, Prototype: 0.85}
+	case p.Classes == ClassesNone:
+		return Mix{None: 1}
+	case p.PrototypeChannel:
+		return Mix{None: 0.15, Class: 0.25, Both: 0.25, Prototype: 0.35}
+	}
+	return Mix{None: 0.15, Class: 0.85}
 }
 
 // Validate reports the first impossible value. LoadPretrain has called it; who
@@ -110,17 +140,27 @@ func (p *PretrainSpec) Validate() error {
 	p.Data.check(&c)
 	c.require("data.units", p.Data.Units == "", "is for runs on private images; nothing is protected in pre-training")
 	c.require("data.public", p.Data.Public, "must be true: a base is trained without privacy, on public images only")
+	if p.Classes != "" {
+		c.oneOf("classes", p.Classes, ClassesOwn, ClassesBroad, ClassesNone)
+	}
+	broad := len(p.BroadClasses) > 0
+	c.require("classes", broad || p.Classes != ClassesBroad, "is broad, so broad_classes must list the names of the classes that belong together")
+	c.require("broad_classes", !broad || p.Classes == ClassesBroad, "is for classes: broad")
 	p.UNet.check(&c)
 	c.within("codec.unshuffle", p.Codec.Unshuffle, 1, 16)
 	c.oneOf("prediction", p.Prediction, "v", "epsilon")
-	c.oneOf("schedule", p.Schedule, "cosine", "linear")
+	c.oneOf("schedule", p.Schedule, "cosine", "linear", "scaled_linear")
 	p.Train.check(&c, p.PrototypeChannel)
+	m := p.Train.ConditionMix
+	c.require("train.condition_mix", p.Classes != ClassesNone || m.Class == 0 && m.Both == 0, "asks for classes, but classes is none")
+	c.within("grids", p.Grids, 0, 1000)
 	return c.err()
 }
 
 func (u UNet) check(c *checker) {
 	levels := len(u.BlockOutChannels)
-	c.within("unet.sample_size", u.SampleSize, 1, 8192)
+	c.within("unet.sample_size", u.SampleSize[0], 1, 8192)
+	c.within("unet.sample_size", u.SampleSize[1], 1, 8192)
 	c.require("unet.block_out_channels", levels >= 1 && levels <= 12, "must hold the channels of 1 to 12 levels, not of %d", levels)
 	for _, n := range u.BlockOutChannels {
 		c.require("unet.block_out_channels", n >= 2 && n <= 1<<14, "must hold 2 to 16384 channels, not %d", n)

@@ -22,8 +22,15 @@ func (r *RunSpec) Hash() string {
 	return hash(what.Resolved())
 }
 
-// Hash identifies what the pre-training computes.
-func (p *PretrainSpec) Hash() string { return hash(p.Resolved()) }
+// Hash identifies what the pre-training computes: all keys but that of the
+// pictures on its way.
+func (p *PretrainSpec) Hash() string {
+	what := struct { // the keys without grids
+		PretrainSpec `yaml:",inline"`
+		Grids        int `yaml:"grids,omitempty"`
+	}{PretrainSpec: *p}
+	return hash(marshal(what))
+}
 
 func marshal(spec any) []byte {
 	b, err := yaml.Marshal(spec)

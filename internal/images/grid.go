@@ -1,13 +1,17 @@
 package images
 
 import (
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
+	"strings"
+	"unicode"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
 	"golang.org/x/image/math/fixed"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Grid is a picture of many images: labelled rows, and panels side by side
@@ -47,8 +51,8 @@ func (g Grid) Write(path string) error { return writePNG(path, g.render()) }
 
 func (g Grid) render() *image.RGBA {
 	h, w := g.cell()
-	labels := 0
-	for _, l := range g.RowLabels {
+	labels, rows := 0, legible(g.RowLabels)
+	for _, l := range rows {
 		labels = max(labels, textWidth(l)+glyph)
 	}
 	top := margin + 2*lineHeight // title and panel titles
@@ -65,7 +69,7 @@ func (g Grid) render() *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, width, max(height, top+margin)))
 	draw.Draw(out, out.Bounds(), image.NewUniform(paper), image.Point{}, draw.Src)
 	text(out, margin, margin+baseline, g.Title)
-	for i, label := range g.RowLabels {
+	for i, label := range rows {
 		text(out, margin, top+i*(h+gap)+h/2+baseline/2-1, label)
 	}
 	for i, p := range g.Panels {
@@ -108,6 +112,24 @@ func (g Grid) paste(out *image.RGBA, x0, y0 int, m Image) {
 			out.SetRGBA(x0+x, y0+y, m.at(x/g.Scale, y/g.Scale))
 		}
 	}
+}
+
+// legible are labels in the letters that the pictures' font has, which are
+// ASCII's: without accents and, where that is not enough, by their number.
+func legible(labels []string) []string {
+	out := make([]string, len(labels))
+	for i, label := range labels {
+		out[i] = strings.Map(func(r rune) rune {
+			if unicode.Is(unicode.Mn, r) {
+				return -1
+			}
+			return r
+		}, norm.NFD.String(label))
+		if strings.ContainsFunc(out[i], func(r rune) bool { return r < ' ' || r > '~' }) {
+			out[i] = fmt.Sprintf("class %d", i)
+		}
+	}
+	return out
 }
 
 func textWidth(s string) int { return glyph * len([]rune(s)) }

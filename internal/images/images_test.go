@@ -278,3 +278,11 @@ func TestSafeNames(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestLegibleLabels: the font has ASCII alone.
+func TestLegibleLabels(t *testing.T) {
+	got := legible([]string{"cat", "\u00e9clair", "e\u0301clair", "\u72ac", "\u00d6l \u72ac", "", "a\nb"})
+	if diff := cmp.Diff([]string{"cat", "eclair", "eclair", "class 3", "class 4", "", "class 6"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -110,14 +110,7 @@ func makeFolder(path string, mode fs.FileMode) error {
 func (f *Folder) identify(hash string, resolved []byte) error {
 	content, err := os.ReadFile(f.Path(identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := f.WriteFile(configFile, resolved); err != nil {
-			return err
-		}
-		content, err := json.Marshal(identity{Format: format, ConfigHash: hash})
-		if err != nil {
-			return err
-		}
-		return f.WriteFile(identityFile, append(content, '\n'))
+		return f.adopt(hash, resolved)
 	}
 	if err != nil {
 		return err
@@ -129,10 +122,36 @@ func (f *Folder) identify(hash string, resolved []byte) error {
 	switch {
 	case id.Format != format:
 		return fmt.Errorf("%s was made by another version of dploda: its format is %d, this program's is %d", f.path, id.Format, format)
+	case id.ConfigHash != hash && !f.begun():
+		return f.adopt(hash, resolved)
 	case id.ConfigHash != hash:
 		return fmt.Errorf("%s belongs to a run of another config (%s); choose another folder with --out or restore that config", f.path, f.Path(configFile))
 	}
 	return nil
+}
+
+// adopt makes the folder that of a config.
+func (f *Folder) adopt(hash string, resolved []byte) error {
+	if err := f.WriteFile(configFile, resolved); err != nil {
+		return err
+	}
+	content, err := json.Marshal(identity{Format: format, ConfigHash: hash})
+	if err != nil {
+		return err
+	}
+	return f.WriteFile(identityFile, append(content, '\n'))
+}
+
+// begun says whether a run has done more here than open the folder. One that was
+// refused before, by images that cannot be read for example, leaves the config to be
+// mended.
+func (f *Folder) begun() bool {
+	for _, part := range []string{stagesFolder, "private", "share"} {
+		if entries, err := os.ReadDir(f.Path(part)); err != nil || len(entries) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Close releases the lock.

@@ -77,7 +77,11 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 	ours := t.TempDir()
-	open(t, ours).Close()
+	begun := open(t, ours)
+	if err := begun.WriteFile("private/identity.json", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	begun.Close()
 	refused(ours, ours+" belongs to a run of another config ("+ours+"/config.yaml); choose another folder with --out or restore that config")
 
 	// A refusal changes nothing and leaves no lock.
@@ -101,6 +105,25 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestOpenAfterAKilledOpen: folders, lock, config and a temporary file are
 // there, run.json is not.
+// A folder in which nothing was begun takes a mended config. (Tried with begun always
+// true, and in TestOpenRefuses always false.)
+func TestOpenTakesAMendedConfigBeforeTheRun(t *testing.T) {
+	path := t.TempDir()
+	open(t, path).Close()
+	f, err := Open(path, "other", []byte("name: y\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if content, _ := os.ReadFile(filepath.Join(path, "config.yaml")); string(content) != "name: y\n" {
+		t.Errorf("config.yaml holds %q", content)
+	}
+	if f, err = Open(path, "other", []byte("name: y\n")); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+}
+
 func TestOpenAfterAKilledOpen(t *testing.T) {
 	path := t.TempDir()
 	open(t, path).Close()

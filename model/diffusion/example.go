@@ -78,7 +78,7 @@ type Preparation struct {
 	Codec             Codec
 	Times             Range // timesteps are uniform in it
 	Mix               Mix
-	NoLabel           int // the class embedding's row for "no label"
+	NoLabel           int // the class embedding's row for "no label"; -1: the network takes no class
 	PrototypeChannels int // appended to the sample's channels; 0: none
 	Augment           Augmenter
 }
@@ -94,7 +94,10 @@ func (p *Preparation) Validate() error {
 	if t := p.Times; t.From < 0 || t.From >= t.To || t.To > p.Tables.Timesteps() {
 		return fmt.Errorf("the timesteps to train must be a range within 0..%d, but are %d..%d", p.Tables.Timesteps(), t.From, t.To)
 	}
-	if p.PrototypeChannels < 0 || p.NoLabel < 0 {
+	if p.NoLabel == -1 && p.Mix.Class+p.Mix.Both > 0 {
+		return fmt.Errorf("a network that takes no class cannot keep one: %+v", p.Mix)
+	}
+	if p.PrototypeChannels < 0 || p.NoLabel < -1 {
 		return fmt.Errorf("the number of prototype channels (%d) and the no-label row (%d) must not be negative", p.PrototypeChannels, p.NoLabel)
 	}
 	return p.Mix.validate(p.PrototypeChannels > 0)
@@ -105,7 +108,7 @@ type Example struct {
 	Sample   []float32 // x_t in the grid's order, then the prototype channels (zeros when dropped)
 	Target   []float32
 	Timestep int
-	Class    int // the label, or Preparation.NoLabel
+	Class    int // the label, or Preparation.NoLabel; below 0 there is none to set
 
 	image, augmented, clean, noise []float32
 	draws                          draws.Stream // scratch: one after another

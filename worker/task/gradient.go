@@ -267,5 +267,8 @@ func LoadExample(s device.Stream, lane int, e *diffusion.Example, time [][]float
 	if err := s.SetInput(TargetInput, lane, e.Target); err != nil {
 		return err
 	}
+	if e.Class < 0 {
+		return nil
+	}
 	return s.SetIndex(diffusion.ClassIndex, lane, e.Class)
 }
