@@ -107,7 +107,7 @@ func TestDraftsLoadAndFit(t *testing.T) {
 
 // A config tells no count of images: folders with other numbers of them, as a whole and
 // in each class, that round to the same number have the same config to the byte.
-// (Tried with settings that follow from found.Images and from the smallest class.)
+// (Tried with settings that follow from found.Images and with the number itself declared.)
 func TestDraftTellsNoCounts(t *testing.T) {
 	var texts [][]byte
 	for _, n := range []int{1210, 1299} {
@@ -159,8 +159,13 @@ func TestNominalSizeRoundsDown(t *testing.T) {
 		if got > n || got < nominalSize(n-1) && n > 1 || 5*got < 2*n {
 			t.Fatalf("%d is declared as %d", n, got)
 		}
-		if delta > 1e-5 || 2*delta*float64(n) > 1 || delta < 1e-7 {
+		if delta > 1e-5 || 2*delta*float64(n) > 1 {
 			t.Fatalf("δ for %d is %v", n, delta)
+		}
+	}
+	for n, want := range map[int]float64{1: 1e-5, 50_000: 1e-5, 50_001: 1e-6, 60_000: 1e-6, 499_999: 1e-6, 1_000_000: 1e-7} {
+		if got := deltaFor(n); got != want {
+			t.Errorf("δ for %d is %v, want %v", n, got, want)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func closeTo(t *testing.T, what string, got, want []float32) {
 // what examples/python/load_adapter.py predicted with it in torch on the shipped
 // base, and can be sampled from.
 //
-// Tried: the adapter's scale left out in Python; its nonlinearity another one.
+// Tried: the nonlinearity in the file changed to relu.
 func TestGoldenAdapter(t *testing.T) {
 	golden := filepath.Join("..", "examples", "python", "golden")
 	m, err := openShared(SharedFiles{Run: golden})
@@ -204,7 +204,8 @@ for word in sys.argv[1:]:
 // TestPythonExamples: the programs in examples/python open what dploda writes,
 // and predict what dploda does, in real torch, diffusers and PEFT.
 //
-// Tried: the no-label row first; A's padding left out.
+// Tried: A's padding or the scale left out in Python; the base exported without
+// what was trained.
 func TestPythonExamples(t *testing.T) {
 	python := os.Getenv("DPLODA_PYTHON")
 	if python == "" {

@@ -129,15 +129,19 @@ func PlanAhead(ctx context.Context, spec *config.RunSpec, o ForecastOptions) (*F
 	if f.Prototypes, err = r.forecastPrototypes(); err != nil {
 		return nil, err
 	}
-	if own, err := r.at(spec.Privacy.Epsilon); err == nil {
-		f.HeldSigma = own.finetune().NoiseMultiplier()
+	held, heldErr := r.at(spec.Privacy.Epsilon)
+	if heldErr == nil {
+		f.HeldSigma = held.finetune().NoiseMultiplier()
 	}
 	var some *resolved // of any ε that can be had: the noise changes neither time nor memory
 	for _, e := range o.Epsilons {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		own, err := r.at(e)
+		own, err := held, heldErr
+		if e != spec.Privacy.Epsilon {
+			own, err = r.at(e)
+		}
 		if err != nil {
 			f.Rows = append(f.Rows, f.impossible(e, err))
 			continue

@@ -89,6 +89,9 @@ func (f *Forecast) note(r *resolved, o ForecastOptions) {
 	if perClass := f.Nominal / r.classes; perClass < fewPerClass {
 		say("%d classes of about %d %s each: few for images of each class to look right; join classes if you can", r.classes, perClass, f.counted())
 	}
+	if more := r.spec.Evaluate.Classifiers; len(more) > 1 && f.Rates != nil {
+		say("the time of the classifier %s is not in these hours", strings.Join(more[1:], ", "))
+	}
 	if f.Rates != nil && f.Rates.Busy < 0.85 {
 		say("other programs took %.0f %% of the processors while this machine was measured; without them the run would take about %s here", 100*(1-f.Rates.Busy), hoursText(f.Alone.Total))
 	}

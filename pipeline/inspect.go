@@ -109,6 +109,7 @@ var fileFormats = []fileFormat{
 	{begins(`{"step":`), regexp.MustCompile(`\.jsonl$`), inspectMetrics},
 	{looksLikeJSON, regexp.MustCompile(`\.json$`), inspectJSON},
 	{begins("time="), regexp.MustCompile(`\.log$`), inspectLog},
+	{begins("<!DOCTYPE html>"), regexp.MustCompile(`\.html$`), inspectPage},
 	{begins(statementTitle), regexp.MustCompile(`^PRIVACY\.md$`), inspectStatementText},
 	{nil, regexp.MustCompile(`\.ya?ml$`), inspectConfig},
 	{nil, regexp.MustCompile(`^lock$`), note("lock", "a lock, held by the process that works in this folder")},

@@ -1,10 +1,13 @@
 package pipeline
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"html"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 )
 
@@ -146,6 +149,22 @@ func inspectReport(path string, content []byte) (facts, error) {
 		return nil, fmt.Errorf("%s is damaged: %w", path, err)
 	}
 	return f, nil
+}
+
+// pageTitle begins report.html: its name in words.
+var pageTitle = regexp.MustCompile(`<title>([^<]*)</title>`)
+
+func inspectPage(path string) (facts, error) {
+	content, err := readAtMost(path, maxJSON)
+	if err != nil {
+		return nil, err
+	}
+	title := pageTitle.FindSubmatch(content)
+	if title == nil || !bytes.HasSuffix(content, []byte("</html>\n")) {
+		return nil, fmt.Errorf("%s is damaged: it is not a whole page", path)
+	}
+	about := "the report as a page: " + html.UnescapeString(string(title[1])) + "; report.json beside it has its figures"
+	return note("report-page", about)(path)
 }
 
 // readReport is inspectReport for the report of a run folder.

@@ -230,7 +230,7 @@ func TestInspectPrintsNoControls(t *testing.T) {
 // panic, and must answer with values that encode or an error with the path.
 func FuzzInspect(f *testing.F) {
 	names := []string{"x", "samples.npz", "x.png", "ledger.export", "sum", "pretrain.state", "a-idx3-ubyte.gz", "adapter.safetensors",
-		"metrics.jsonl", "report.json", "identity.json", "run.log", "PRIVACY.md", "config.yaml"}
+		"metrics.jsonl", "report.json", "report.html", "identity.json", "run.log", "PRIVACY.md", "config.yaml"}
 	for i, kind := range slices.Sorted(maps.Keys(writers)) {
 		path := writers[kind](f, f.TempDir()).path
 		if content, err := os.ReadFile(path); err == nil && len(content) <= maxFuzzed {

@@ -132,6 +132,11 @@ var writers = map[string]func(t testing.TB, dir string) written{
 		return written{path, "report", "the report of run cats", []string{inspectedReport().Summary(dir), string(text)},
 			map[string]any{"report": decoded(t, text)}}
 	},
+	"report page": func(t testing.TB, dir string) written {
+		text, err := inspectedReport().HTML(nil, nil)
+		return written{put(t, dir, "report.html", text, err), "report-page",
+			"the report as a page: cats: synthetic images; report.json beside it has its figures", nil, nil}
+	},
 	"identity": func(t testing.TB, dir string) written {
 		text, err := json.Marshal(identity{RunID: [16]byte{0xc0, 0xff, 0xee}, DataKey: inspectedSecret, Fingerprint: inspectedSecret})
 		return written{put(t, dir, "identity.json", text, err), "run-identity",
@@ -284,6 +289,7 @@ func inspectedPretrainer(t testing.TB) *pretrainer {
 	must(t, err)
 	p, err := newPretrainer(spec, d)
 	must(t, err)
+	must(t, p.prepareDescent(spec.Train))
 	return p
 }
 

@@ -8,12 +8,45 @@ import (
 	"github.com/dploda/dploda/model/classifier"
 )
 
-// judge scores training sets by the classifier that they make.
+// judge scores training sets by the classifiers that they make. No held-out
+// real image chooses anything: the epoch is chosen on a part of the training set.
 type judge struct {
 	dev     device.Device
-	config  classifier.Config
-	test    dataset.Dataset // real held-out images
+	config  classifier.Config // its network judges the rows beside ours
+	test    dataset.Dataset   // real held-out images; nil for private data
 	observe func(name string, done, total int)
+}
+
+// classify trains a network on the synthetic images and says how it does on those
+// of them that it did not see and, where the data are public, on real ones.
+func (j *judge) classify(ctx context.Context, network classifier.Network, images dataset.Dataset) (*ClassifierReport, error) {
+	c := j.config
+	c.Network = network
+	trained, err := j.train(ctx, "the synthetic images ("+string(network)+")", images, c)
+	if err != nil {
+		return nil, err
+	}
+	names := images.Classes()
+	r := &ClassifierReport{
+		Name: string(network), Network: network.Describe(), Parameters: trained.Parameters(),
+		Epochs: c.Epochs, ChosenEpoch: trained.Epoch, TrainedImages: images.Len() - len(trained.HeldOut),
+	}
+	if len(trained.HeldOut) > 0 {
+		heldOut := chosen{images, trained.HeldOut}
+		predicted, err := trained.Predict(ctx, heldOut)
+		if err != nil {
+			return nil, err
+		}
+		r.HeldOut = newScores(heldOut, predicted, names)
+	}
+	if j.test != nil {
+		predicted, err := trained.Predict(ctx, j.test)
+		if err != nil {
+			return nil, err
+		}
+		r.Test = newScores(j.test, predicted, names)
+	}
+	return r, nil
 }
 
 // score is the accuracy on the held-out images of a classifier trained on
@@ -40,16 +73,19 @@ func (j *judge) scoreMapped(ctx context.Context, name string, images dataset.Dat
 }
 
 func (j *judge) predict(ctx context.Context, name string, images dataset.Dataset) ([]int, error) {
-	c := j.config
-	c.Classes = len(images.Classes())
-	if j.observe != nil {
-		c.Observe = func(done, total int) { j.observe(name, done, total) }
-	}
-	trained, err := classifier.Train(ctx, j.dev, images, c)
+	trained, err := j.train(ctx, name, images, j.config)
 	if err != nil {
 		return nil, err
 	}
 	return trained.Predict(ctx, j.test)
+}
+
+func (j *judge) train(ctx context.Context, name string, images dataset.Dataset, c classifier.Config) (*classifier.Classifier, error) {
+	c.Classes = len(images.Classes())
+	if j.observe != nil {
+		c.Observe = func(done, total int) { j.observe(name, done, total) }
+	}
+	return classifier.Train(ctx, j.dev, images, c)
 }
 
 // nearestCentroid is the accuracy of the real images' class means.
@@ -69,3 +105,13 @@ type prefix struct {
 }
 
 func (p prefix) Len() int { return p.n }
+
+// chosen are the examples of a data set with the given indices.
+type chosen struct {
+	dataset.Dataset
+	ids []int
+}
+
+func (c chosen) Len() int            { return len(c.ids) }
+func (c chosen) Image(i int) []uint8 { return c.Dataset.Image(c.ids[i]) }
+func (c chosen) Label(i int) int     { return c.Dataset.Label(c.ids[i]) }

@@ -15,6 +15,7 @@ import (
 	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/internal/device"
 	"github.com/dploda/dploda/model/adapter"
+	"github.com/dploda/dploda/model/classifier"
 	"github.com/dploda/dploda/model/diffusion"
 	"github.com/dploda/dploda/model/prototype"
 )
@@ -79,6 +80,9 @@ func fit(spec *config.RunSpec) (*resolved, error) {
 	if r.classes == 0 {
 		return nil, fmt.Errorf("data.class_names must list the classes of the images")
 	}
+	if err := r.checkClassifiers(); err != nil {
+		return nil, err
+	}
 	t := spec.Finetune.TimeRange
 	r.times = diffusion.Fractions(t[0], t[1], base.Traits.Timesteps)
 	r.adapter = adapter.Spec{
@@ -96,6 +100,17 @@ func fit(spec *config.RunSpec) (*resolved, error) {
 		r.dim += p.Len()
 	}
 	return r, nil
+}
+
+// checkClassifiers refuses before the first step what would fail after the last.
+func (r *resolved) checkClassifiers() error {
+	i := r.base.Traits.Image
+	for _, name := range r.spec.Evaluate.Classifiers {
+		if err := classifier.Check(classifier.Network(name), device.Shape{C: i[0], H: i[1], W: i[2]}, r.classes); err != nil {
+			return fmt.Errorf("evaluate.classifiers: %w; an empty list trains none", err)
+		}
+	}
+	return nil
 }
 
 // resolvePrototypes adds the prototypes' mechanism where the run has the stage.

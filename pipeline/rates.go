@@ -182,7 +182,7 @@ type workload struct {
 	Prototypes int `json:"prototypes"` // of all rounds
 	Finetune   int `json:"finetune"`   // units, of all steps
 	Sample     int `json:"sample"`     // the rows beside ours included
-	Classifier int `json:"classifier"` // of all epochs and rows
+	Classifier int `json:"classifier"` // of all epochs and rows, the first classifier's
 }
 
 // workload follows the stages, judge above all.
@@ -192,16 +192,27 @@ func (r *resolved) workload() workload {
 	if r.prototypes != nil {
 		w.Prototypes = r.spec.Data.NominalSize * r.prototypes.Rounds
 	}
-	if r.spec.Data.Public {
-		trained := 2*s + rows // ours and as many real ones; before
-		for _, row := range []bool{r.base.PublicClasses() > 0, r.prototypes != nil} {
-			if row {
-				w.Sample, trained = w.Sample+rows, trained+rows
-			}
+	of := r.trained
+	if len(r.spec.Evaluate.Classifiers) > 0 {
+		w.Classifier = of(s)
+	}
+	if r.spec.Data.Public && w.Classifier > 0 {
+		w.Classifier += of(s) + of(rows) // as many real ones; before
+		if r.base.PublicClasses() > 0 {
+			w.Sample, w.Classifier = w.Sample+rows, w.Classifier+of(rows)
 		}
-		w.Classifier = trained * r.spec.Evaluate.Epochs
+		if r.prototypes != nil { // alone, the adapter alone, both
+			w.Sample, w.Classifier = w.Sample+2*rows, w.Classifier+3*of(rows)
+		}
 	}
 	return w
+}
+
+// trained is how many images a classifier of n computes, in whole batches.
+func (r *resolved) trained(n int) int {
+	e := r.spec.Evaluate
+	kept := n - int(e.HoldOut*float64(n))
+	return (kept + e.Batch - 1) / e.Batch * e.Batch * e.Epochs
 }
 
 // Hours is how long the stages take. Reading the images, the probe and writing

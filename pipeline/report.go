@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -18,8 +20,8 @@ type Report struct {
 	EpsilonBudget float64  `json:"epsilon_budget"`
 	Delta         float64  `json:"delta"`
 
-	// ClassifierAccuracy is that of a classifier trained on the synthetic
-	// images alone, on real held-out images.
+	// ClassifierAccuracy is that of the first of Classifiers: trained on the
+	// synthetic images alone, tested on real held-out images.
 	ClassifierAccuracy *float64 `json:"classifier_accuracy,omitempty"`
 	// BaseAccuracy is the same with images sampled before any private step:
 	// the base under the fresh class embedding.
@@ -38,6 +40,13 @@ type Report struct {
 
 	Prototypes *PrototypesReport `json:"prototypes,omitempty"`
 
+	// BaselineImages is the number of images that each row beside ours is made of,
+	// but for the real ones.
+	BaselineImages int `json:"baseline_images"`
+	// Classifiers are those of evaluate.classifiers, each trained on the synthetic
+	// images.
+	Classifiers []*ClassifierReport `json:"classifiers"`
+
 	ImagesPerSecond float64 `json:"images_per_second"` // fine-tuning: nominal batch over time; a unit counts as one
 	SamplesPerSec   float64 `json:"samples_per_second"`
 	Workers         int     `json:"workers"`
@@ -48,24 +57,60 @@ type Report struct {
 	Version         string  `json:"version"`
 
 	Seconds map[string]float64 `json:"seconds"` // wall time of each stage
-	Epochs  int                `json:"classifier_epochs"`
+	// Base is what the base was trained on, BaseHash its sha256.
+	Base     string `json:"base"`
+	BaseHash string `json:"base_sha256"`
+	// Settings are the parts of the config that say how the run trained, sampled
+	// and was evaluated, as YAML.
+	Settings string `json:"settings"`
+}
+
+// ClassifierReport is one classifier trained on the synthetic images alone.
+type ClassifierReport struct {
+	Name          string `json:"name"`    // as in evaluate.classifiers
+	Network       string `json:"network"` // in words
+	Parameters    int    `json:"parameters"`
+	TrainedImages int    `json:"trained_images"`
+	Epochs        int    `json:"epochs"`
+	// ChosenEpoch, from 1, is the one whose weights were taken: the best on the
+	// held-out synthetic images or, by evaluate.choose, the last.
+	ChosenEpoch int `json:"chosen_epoch"`
+	// HeldOut is on the synthetic images that it was not trained on: a figure of
+	// released images alone, which tells how well they agree with themselves.
+	HeldOut *Scores `json:"held_out_synthetic,omitempty"`
+	// Test is on real held-out images, for data declared public only.
+	Test *Scores `json:"test_real,omitempty"`
 }
 
 // PrototypesReport shows the private prototypes apart from DP-LoDA.
 type PrototypesReport struct {
 	// EpsilonAlone is what the prototypes would cost by themselves.
 	EpsilonAlone *float64 `json:"epsilon_alone"`
-	// Accuracy is that of images sampled with the prototypes and no gradient
-	// step: what DP-LoDA adds stands against it.
-	Accuracy *float64 `json:"accuracy,omitempty"`
-	Clusters int      `json:"clusters"`
-	Rounds   int      `json:"rounds"`
+	// The ablation, each of BaselineImages images: sampled with the prototypes and
+	// no gradient step, by the fine-tuned adapter without its prototypes, and with
+	// both, as the run samples.
+	Accuracy        *float64 `json:"accuracy,omitempty"`
+	AdapterAccuracy *float64 `json:"adapter_alone_accuracy,omitempty"`
+	BothAccuracy    *float64 `json:"both_accuracy,omitempty"`
+	Clusters        int      `json:"clusters"`
+	Rounds          int      `json:"rounds"`
 }
 
 // JSON is the report as indented JSON.
 func (r *Report) JSON() ([]byte, error) {
 	out, err := json.MarshalIndent(r, "", "  ")
-	return append(out, '\n'), err
+	return append(oneLine(out), '\n'), err
+}
+
+// numbers is a list of integers over several lines; no JSON string holds one,
+// as line breaks are escaped there.
+var numbers = regexp.MustCompile(`\[\n[\d,\s]+\]`)
+
+// oneLine writes each row of a matrix in one line.
+func oneLine(indented []byte) []byte {
+	return numbers.ReplaceAllFunc(indented, func(list []byte) []byte {
+		return bytes.ReplaceAll(bytes.Join(bytes.Fields(list), nil), []byte(","), []byte(", "))
+	})
 }
 
 // Summary is the report for a terminal.
@@ -86,9 +131,15 @@ func (r *Report) Summary(runDir string) string {
 		line("privacy spent", "test mode: nothing here is private (ε = ∞)")
 	}
 	accuracy("classifier accuracy", r.ClassifierAccuracy)
+	for _, c := range r.Classifiers[min(1, len(r.Classifiers)):] {
+		if c.Test != nil {
+			accuracy("  "+c.Name, &c.Test.Right)
+		}
+	}
 	accuracy("  trained on real images", r.RealAccuracy)
 	if p := r.Prototypes; p != nil {
 		accuracy("  prototypes, no fine-tuning", p.Accuracy)
+		accuracy("  adapter, no prototypes", p.AdapterAccuracy)
 	}
 	accuracy("  public images only", r.PublicOnlyAccuracy)
 	if r.NoPublicClasses {
@@ -102,7 +153,12 @@ func (r *Report) Summary(runDir string) string {
 	}
 	line("speed", "%s%.0f images/s sampling, %d workers", tuning, r.SamplesPerSec, r.Workers)
 	line("to share", "%s", runDir+"/share")
-	line("look at", "%s", runDir+"/share/samples.png")
+	for _, c := range r.Classifiers {
+		if c.HeldOut != nil && c.Test == nil {
+			line("held-out synthetic", "%.1f %% classified rightly (%s)", 100*c.HeldOut.Right, c.Name)
+		}
+	}
+	line("look at", "%s", runDir+"/share/report.html")
 	if r.TestMode {
 		line("keep to yourself", "%s", runDir+"/private")
 	} else {

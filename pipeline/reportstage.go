@@ -12,6 +12,7 @@ import (
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/dp/domain"
 	"github.com/dploda/dploda/dp/ledger"
+	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/model/augment"
 	"github.com/dploda/dploda/model/classifier"
@@ -36,9 +37,9 @@ func (r *run) reportStage(ctx context.Context, m *model) (*Report, error) {
 		return nil, err
 	}
 	report := r.newReport()
+	var statement *Statement
 	if r.opts.TestSeed == nil {
-		statement, err := r.writeStatement(view)
-		if err != nil {
+		if statement, err = r.writeStatement(view); err != nil {
 			return nil, err
 		}
 		report.EpsilonSpent = &statement.EpsilonSpent
@@ -56,6 +57,9 @@ func (r *run) reportStage(ctx context.Context, m *model) (*Report, error) {
 	if err := r.folder.WriteFile(filepath.Join("share", "report.json"), content); err != nil {
 		return nil, err
 	}
+	if err := r.writePage(report, statement); err != nil {
+		return nil, err
+	}
 	return report, r.folder.MarkDone(stageReport)
 }
 
@@ -65,7 +69,9 @@ func (r *run) newReport() *Report {
 		Name: r.spec.Name, TestMode: r.opts.TestSeed != nil,
 		EpsilonBudget: r.spec.Privacy.Epsilon, Delta: r.spec.Privacy.Delta,
 		Workers: r.spec.Workers.Count, Steps: r.finetune().Steps, Parameters: r.finetune().GradientDim(),
-		SyntheticImages: r.spec.Sample.Images, Device: DeviceDescription(), Version: Version, Epochs: r.spec.Evaluate.Epochs,
+		SyntheticImages: r.spec.Sample.Images, Device: DeviceDescription(), Version: Version,
+		BaselineImages: r.baselineImages(), Classifiers: []*ClassifierReport{},
+		Base: r.base.Traits.PublicData, BaseHash: r.base.Hash, Settings: string(r.spec.Shareable()),
 	}
 }
 
@@ -107,6 +113,17 @@ func (r *run) judge(ctx context.Context, m *model, view ledger.View, report *Rep
 	if err := r.drawSamples(before); err != nil {
 		return err
 	}
+	if err := r.reportPrototypes(view, report); err != nil {
+		return err
+	}
+	j := r.newJudge()
+	for _, name := range r.spec.Evaluate.Classifiers {
+		c, err := j.classify(ctx, classifier.Network(name), r.synthetic)
+		if err != nil {
+			return err
+		}
+		report.Classifiers = append(report.Classifiers, c)
+	}
 	if !r.spec.Data.Public {
 		r.obs.Note("the data are private: no exact accuracy on real images is computed")
 		return nil
@@ -114,29 +131,29 @@ func (r *run) judge(ctx context.Context, m *model, view ledger.View, report *Rep
 	if err := r.drawComparison(); err != nil {
 		return err
 	}
-	j := r.newJudge()
-	for _, row := range []struct {
-		name string
-		into **float64
-		d    dataset.Dataset
-	}{
-		{"the synthetic images", &report.ClassifierAccuracy, r.synthetic},
-		{"images before fine-tuning", &report.BaseAccuracy, before},
-		{"as many real images", &report.RealAccuracy, first(r.train, r.synthetic.Len())},
-	} {
-		if *row.into, err = scored(j.score(ctx, row.name, row.d)); err != nil {
-			return err
-		}
-	}
 	centroid := j.nearestCentroid(r.train)
 	report.NearestCentroidAccuracy = &centroid
+	if len(report.Classifiers) == 0 {
+		return nil
+	}
+	report.ClassifierAccuracy = &report.Classifiers[0].Test.Right
+	return r.judgeBaselines(ctx, j, m, before, report)
+}
+
+// judgeBaselines scores the rows beside ours, each by the first classifier.
+func (r *run) judgeBaselines(ctx context.Context, j *judge, m *model, before dataset.Dataset, report *Report) error {
+	var err error
+	if report.BaseAccuracy, err = scored(j.score(ctx, "images before fine-tuning", before)); err != nil {
+		return err
+	}
+	if report.RealAccuracy, err = scored(j.score(ctx, "as many real images", first(r.train, r.synthetic.Len()))); err != nil {
+		return err
+	}
 	if err := r.judgePublic(ctx, j, report); err != nil {
 		return err
 	}
-	return r.judgePrototypes(ctx, j, m, view, report)
+	return r.judgePrototypes(ctx, j, m, report.Prototypes)
 }
-
-func scored(accuracy float64, err error) (*float64, error) { return &accuracy, err }
 
 // judgePublic scores the base under its own classes with the best mapping. An
 // unconditional base has none: its images say nothing of any class.
@@ -153,21 +170,30 @@ func (r *run) judgePublic(ctx context.Context, j *judge, report *Report) error {
 	return err
 }
 
-// judgePrototypes scores the private prototypes without any gradient step.
-func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledger.View, report *Report) error {
+func scored(accuracy float64, err error) (*float64, error) { return &accuracy, err }
+
+// reportPrototypes says what the private prototypes are and what they would cost
+// by themselves.
+func (r *run) reportPrototypes(view ledger.View, report *Report) error {
 	if r.prototypes == nil {
 		return nil
 	}
-	p := &PrototypesReport{Clusters: r.prototypes.Clusters, Rounds: r.prototypes.Rounds}
-	report.Prototypes = p
-	if r.opts.TestSeed == nil {
-		run, _ := view.Run(ledger.RunID(r.identity.RunID)) // known: the statement was made of it
-		alone := ledger.RunView{Phases: run.Phases[:1]}
-		epsilon, _, err := epsilons(domain.Spent(alone), run.Admit.Budget.Delta(), r.ledgerAdjacency())
-		if err != nil {
-			return err
-		}
-		p.EpsilonAlone = &epsilon
+	report.Prototypes = &PrototypesReport{Clusters: r.prototypes.Clusters, Rounds: r.prototypes.Rounds}
+	if r.opts.TestSeed != nil {
+		return nil
+	}
+	run, _ := view.Run(ledger.RunID(r.identity.RunID)) // known: the statement was made of it
+	alone := ledger.RunView{Phases: run.Phases[:1]}
+	epsilon, _, err := epsilons(domain.Spent(alone), run.Admit.Budget.Delta(), r.ledgerAdjacency())
+	report.Prototypes.EpsilonAlone = &epsilon
+	return err
+}
+
+// judgePrototypes takes the run apart: the prototypes without any gradient step,
+// the adapter without its prototypes, and both, of equally many images.
+func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, p *PrototypesReport) error {
+	if p == nil {
+		return nil
 	}
 	start, err := r.startAdapter()
 	if err != nil {
@@ -177,7 +203,17 @@ func (r *run) judgePrototypes(ctx context.Context, j *judge, m *model, view ledg
 	if err != nil {
 		return err
 	}
-	p.Accuracy, err = scored(j.score(ctx, "prototypes alone", alone))
+	if p.Accuracy, err = scored(j.score(ctx, "prototypes alone", alone)); err != nil {
+		return err
+	}
+	without, err := r.sampleImages(ctx, r.generator(m.adapter, nil), r.baselineImages(), "without prototypes")
+	if err != nil {
+		return err
+	}
+	if p.AdapterAccuracy, err = scored(j.score(ctx, "the adapter alone", without)); err != nil {
+		return err
+	}
+	p.BothAccuracy, err = scored(j.score(ctx, "as few synthetic images", first(r.synthetic, r.baselineImages())))
 	return err
 }
 
@@ -186,6 +222,10 @@ func (r *run) newJudge() *judge {
 	e := r.spec.Evaluate
 	c := classifier.DefaultConfig(r.classes, runtime.NumCPU())
 	c.Epochs, c.Batch, c.LR, c.Seed = e.Epochs, e.Batch, e.LearningRate, r.spec.Seed
+	c.HoldOut, c.Last = e.HoldOut, e.Choose == config.ChooseLast
+	if len(e.Classifiers) > 0 {
+		c.Network = classifier.Network(e.Classifiers[0])
+	}
 	c.Augment = augment.Affine{}
 	if e.Augment {
 		c.Augment = augment.Digits()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"text/template"
+
+	"github.com/dploda/dploda/internal/config"
 )
 
 // up writes an ε with four decimals, rounded up: a claim must not be smaller
@@ -23,9 +25,7 @@ This run is (ε, δ)-differentially private with **ε = {{up .EpsilonGranted}}**
 **δ = {{printf "%g" .Delta}}** (granted: every planned step and the reserve; the run's budget
 was {{printf "%g" .EpsilonBudget}}). Its ledger recorded charges that amount to ε = {{up .EpsilonSpent}}.
 
-In words: whatever is computed from this folder would have come out nearly as
-likely had any single {{.Unit}} {{if eq .Adjacency "replace-one"}}been exchanged for any other{{else}}been absent from the data (or been added){{end}}: no
-probability changes by more than the factor e^ε, but for an event of probability δ.
+In words: {{.InWords}}
 
 | | |
 |---|---|
@@ -82,6 +82,17 @@ those figures are not covered.
 
 computes every figure above again, on any machine, from the exported ledger
 (in the run's private folder) and from nothing else.`))
+
+// InWords is what the statement promises, in one sentence.
+func (s *Statement) InWords() string {
+	change := "been absent from the data (or been added)"
+	if s.Adjacency == config.ReplaceOne {
+		change = "been exchanged for any other"
+	}
+	return fmt.Sprintf(`whatever is computed from this folder would have come out nearly as
+likely had any single %s %s: no
+probability changes by more than the factor e^ε, but for an event of probability δ.`, s.Unit, change)
+}
 
 // Markdown is the statement as share/PRIVACY.md.
 func (s *Statement) Markdown() ([]byte, error) {

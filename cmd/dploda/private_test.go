@@ -3,14 +3,17 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"html"
 	"image/png"
 	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/dploda/dploda/dataset/drawn"
 	"github.com/dploda/dploda/dp/account"
 	"github.com/dploda/dploda/dp/ledger"
+	pictures "github.com/dploda/dploda/internal/images"
 	"github.com/dploda/dploda/pipeline"
 )
 
@@ -173,13 +177,17 @@ func checkSpent(t *testing.T, out string) {
 // the statement.
 func checkNoAccuracy(t *testing.T, out, stdout, stderr string) {
 	t.Helper()
-	for name, text := range map[string]string{"report": string(read(t, out, "share", "report.json")), "summary": stdout} {
+	page := string(read(t, out, "share", "report.html"))
+	for name, text := range map[string]string{"report": string(read(t, out, "share", "report.json")), "page": page, "summary": stdout} {
 		if strings.Contains(text, "accuracy") || strings.Contains(text, "centroid") {
 			t.Errorf("the %s of private data has accuracies:\n%s", name, text)
 		}
 	}
 	if want := "the data are private: no exact accuracy on real images is computed\n"; !strings.Contains(stderr, want) {
 		t.Errorf("not said: %s", want)
+	}
+	if want := "nothing was computed on real ones for this page"; !strings.Contains(page, want) {
+		t.Errorf("the page does not say: %s", want)
 	}
 	if exists(out, "private", "compare.png") {
 		t.Error("private/compare.png shows private images")
@@ -276,10 +284,21 @@ func (s search) in(content []byte) bool {
 	return false
 }
 
-// unpacked is what a compressed file holds.
+// pictureInPage is a picture inside an HTML file.
+var pictureInPage = regexp.MustCompile(`data:image/png;base64,([A-Za-z0-9+/=]+)`)
+
+// unpacked is what a compressed file holds, and a page's pictures.
 func unpacked(t *testing.T, path string, content []byte) (parts [][]byte) {
 	t.Helper()
 	switch filepath.Ext(path) {
+	case ".html":
+		for _, m := range pictureInPage.FindAllSubmatch([]byte(html.UnescapeString(string(content))), -1) {
+			picture, err := base64.StdEncoding.DecodeString(string(m[1]))
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			parts = append(parts, unpacked(t, "in.png", picture)...)
+		}
 	case ".png":
 		picture, err := png.Decode(bytes.NewReader(content))
 		if err != nil {
@@ -333,6 +352,20 @@ func TestSearchFindsImages(t *testing.T) {
 		if !found.in(append([]byte("xyz"), images.Image(i)...)) || !found.in(floats) {
 			t.Errorf("image %d is not found", i)
 		}
+	}
+	c, h, w := images.Shape()
+	picture := filepath.Join(t.TempDir(), "x.png")
+	if err := pictures.WritePNG(picture, pictures.Image{C: c, H: h, W: w, Pix: images.Image(3)}); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := &pipeline.Report{}
+	page, err := report.HTML(nil, map[string][]byte{"samples.png": content})
+	if parts := unpacked(t, "report.html", page); err != nil || len(parts) != 1 || !found.in(parts[0]) {
+		t.Errorf("an image in the report's page is not found: %v, %d pictures", err, len(parts))
 	}
 	others := drawn.Shapes(4, 40)
 	for i := range others.Len() {

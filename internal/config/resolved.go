@@ -11,6 +11,23 @@ import (
 // run, whatever the defaults become.
 func (r *RunSpec) Resolved() []byte { return marshal(r) }
 
+// Shareable is the part of the resolved config that may leave with the results:
+// how the run trained, sampled and was evaluated. It names no folder, no domain
+// and no file.
+func (r *RunSpec) Shareable() []byte {
+	part := struct {
+		Seed       uint64      `yaml:"seed"`
+		Privacy    Privacy     `yaml:"privacy"`
+		Prototypes *Prototypes `yaml:"prototypes,omitempty"`
+		Adapter    Adapter     `yaml:"adapter"`
+		Finetune   Finetune    `yaml:"finetune"`
+		Sample     Sample      `yaml:"sample"`
+		Evaluate   Evaluate    `yaml:"evaluate"`
+	}{r.Seed, r.Privacy, r.Prototypes, r.Adapter, r.Finetune, r.Sample, r.Evaluate}
+	part.Privacy.Domain, part.Evaluate.Features = "", ""
+	return marshal(part)
+}
+
 // Resolved is the pre-training as a config file that names every key.
 func (p *PretrainSpec) Resolved() []byte { return marshal(p) }
 

@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // RunSpec is one run: private images in, synthetic images, a classifier's
 // accuracy and a privacy statement out.
 type RunSpec struct {
@@ -90,13 +92,32 @@ type Sample struct {
 	Eta      float64 `yaml:"eta" json:"eta"`           // ddim: 0 deterministic, 1 as ddpm
 }
 
-// Evaluate configures the classifier that is trained on synthetic images.
+// Evaluate configures the classifiers that are trained on synthetic images.
 type Evaluate struct {
-	Epochs       int     `yaml:"epochs"`
-	Batch        int     `yaml:"batch"`
-	LearningRate float64 `yaml:"learning_rate"`
-	Augment      bool    `yaml:"augment"`
+	// Classifiers are cnn and wrn-16-4. The first gives the headline and judges
+	// every other row; an empty list trains none.
+	Classifiers  []string `yaml:"classifiers"`
+	Epochs       int      `yaml:"epochs"`
+	Batch        int      `yaml:"batch"`
+	LearningRate float64  `yaml:"learning_rate"` // of the cnn; wrn-16-4 has its own
+	Augment      bool     `yaml:"augment"`
+	// HoldOut is the share of a training set that its classifier does not see.
+	// Choose takes the epoch that does best on it, or the last. Real held-out
+	// images choose nothing.
+	HoldOut float64 `yaml:"hold_out"`
+	Choose  string  `yaml:"choose"`
+	// Features is a file by 'dploda features', or builtin:NAME: a classifier of
+	// public images, in whose features the Fréchet distance is taken. "" for none.
+	Features string `yaml:"features,omitempty"`
 }
+
+// The values of evaluate.classifiers and of evaluate.choose.
+const (
+	ClassifierCNN = "cnn"
+	ClassifierWRN = "wrn-16-4"
+	ChooseBest    = "best"
+	ChooseLast    = "last"
+)
 
 // Workers says how the work is done; it does not change what comes out.
 type Workers struct {
@@ -129,7 +150,7 @@ func defaultRun() RunSpec {
 			TrainingCurve: true, LossBound: 1, AdaptiveClip: AdaptiveClip{LearningRate: 0.2},
 		},
 		Sample:          Sample{Images: 3000, Sampler: "dpm++", Steps: 12},
-		Evaluate:        Evaluate{Epochs: 12, Batch: 64, LearningRate: 1e-3, Augment: true},
+		Evaluate:        Evaluate{Classifiers: []string{ClassifierCNN}, Epochs: 12, Batch: 64, LearningRate: 1e-3, Augment: true, HoldOut: 0.1, Choose: ChooseBest},
 		Workers:         Workers{Count: 1, Min: 1, MicroBatch: 16},
 		CheckpointEvery: 25,
 	}
@@ -252,6 +273,14 @@ func (s Sample) check(c *checker) {
 }
 
 func (e Evaluate) check(c *checker) {
+	for i, name := range e.Classifiers {
+		c.oneOf("evaluate.classifiers", name, ClassifierCNN, ClassifierWRN)
+		c.require("evaluate.classifiers", !slices.Contains(e.Classifiers[:i], name), "names %s twice", name)
+	}
+	c.require("evaluate.hold_out", e.HoldOut >= 0 && e.HoldOut <= 0.5, "must lie from 0 to 0.5, not %v", e.HoldOut)
+	c.oneOf("evaluate.choose", e.Choose, ChooseBest, ChooseLast)
+	c.require("evaluate.hold_out", e.Choose == ChooseLast || e.HoldOut > 0,
+		"is 0: no image is kept apart to choose the best epoch by; give a share, or evaluate.choose: last")
 	c.within("evaluate.epochs", e.Epochs, 1, 10_000)
 	c.positive("evaluate.batch", e.Batch, maxImages)
 	c.rate("evaluate.learning_rate", e.LearningRate)

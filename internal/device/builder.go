@@ -173,6 +173,13 @@ func (b *Builder) AddChannels(x, v Value) Value {
 	return b.record(y, &AddChannels{Y: y, X: x, V: v})
 }
 
+// SumPixels is the sum over the pixels of each channel of x, as {C,1,1}. Scaled by
+// one over their number it is a global average pool.
+func (b *Builder) SumPixels(x Value) Value {
+	v := b.value(Shape{b.Shape(x).C, 1, 1})
+	return b.record(v, &SumPixels{V: v, X: x})
+}
+
 // Concat puts the channels of y after those of x.
 func (b *Builder) Concat(x, y Value) Value {
 	sx, sy := b.Shape(x), b.Shape(y)

@@ -77,6 +77,20 @@ func (o *AddChannels) backward(r *reverse) {
 	r.pass(o.X, dy)
 }
 
+func (o *SumPixels) result() Value     { return o.V }
+func (o *SumPixels) params() []ParamID { return nil }
+
+func (o *SumPixels) backward(r *reverse) {
+	dx, add := r.contribute(o.X)
+	if dx == NoValue {
+		return
+	}
+	if !add {
+		r.emit(&Fill{Y: dx, S: 0})
+	}
+	r.emit(&AddChannels{Y: dx, X: dx, V: r.gradient(o.V)})
+}
+
 func (o *Concat) result() Value     { return o.Z }
 func (o *Concat) params() []ParamID { return nil }
 

@@ -134,7 +134,9 @@ func legible(labels []string) []string {
 
 func textWidth(s string) int { return glyph * len([]rune(s)) }
 
-func text(out draw.Image, x, y int, s string) {
-	d := font.Drawer{Dst: out, Src: image.NewUniform(ink), Face: basicfont.Face7x13, Dot: fixed.P(x, y)}
+func text(out draw.Image, x, y int, s string) { coloured(out, x, y, s, ink) }
+
+func coloured(out draw.Image, x, y int, s string, c color.RGBA) {
+	d := font.Drawer{Dst: out, Src: image.NewUniform(c), Face: basicfont.Face7x13, Dot: fixed.P(x, y)}
 	d.DrawString(s)
 }

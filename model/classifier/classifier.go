@@ -11,6 +11,11 @@ import (
 
 // Classifier is a trained network. One call at a time.
 type Classifier struct {
+	// Epoch, from 1, is the one whose weights it has.
+	Epoch int
+	// HeldOut are the indices of the training images that it was not trained on.
+	HeldOut []int
+
 	net    *net
 	exe    device.Executable
 	runner *batch.Runner
@@ -29,6 +34,9 @@ func newClassifier(dev device.Device, n *net, threads int) (*Classifier, error) 
 }
 
 func (c *Classifier) set(weights []float32) error { return c.exe.SetTrainable(weights) }
+
+// Parameters is the number of trained values.
+func (c *Classifier) Parameters() int { return c.net.gradient.Trainable() }
 
 // Predict returns the class of each image.
 func (c *Classifier) Predict(ctx context.Context, images Images) ([]int, error) {

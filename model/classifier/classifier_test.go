@@ -49,7 +49,7 @@ func (b *bars) Image(i int) []uint8  { return b.pixels[i] }
 func (b *bars) Label(i int) int      { return b.labels[i] }
 
 func quick(threads int) Config {
-	return Config{Classes: barClasses, Epochs: 6, Batch: 30, LR: 5e-3, Seed: 1, Threads: threads}
+	return Config{Network: CNN, Classes: barClasses, Epochs: 6, Batch: 30, LR: 5e-3, Seed: 1, Threads: threads}
 }
 
 func train(t *testing.T, images Images, c Config) *Classifier {
@@ -145,10 +145,30 @@ func TestHeldOutImagesChooseTheEpoch(t *testing.T) {
 	if got := Accuracy(fresh, predict(t, chosen, fresh)); got > 0.9 {
 		t.Errorf("accuracy %v: the held-out images did not choose the epoch", got)
 	}
+	if chosen.Epoch == c.Epochs || !slices.Equal(chosen.HeldOut, order[:72]) {
+		t.Errorf("epoch %d was chosen, %d images were held out", chosen.Epoch, len(chosen.HeldOut))
+	}
+	c.Last, c.Observe = true, nil
+	last := train(t, images, c)
+	if got := Accuracy(fresh, predict(t, last, fresh)); got < 0.9 || last.Epoch != c.Epochs || len(last.HeldOut) != 72 {
+		t.Errorf("the last epoch, with %d of %d images held out, is %d and reaches %v", len(last.HeldOut), images.Len(), last.Epoch, got)
+	}
+}
+
+// TestTheLaterOfEqualEpochsIsChosen: one held-out image is soon always classified
+// rightly; the rate falls, so the last weights are the better ones.
+//
+// Tried: the first of equal epochs.
+func TestTheLaterOfEqualEpochsIsChosen(t *testing.T) {
+	c := quick(2)
+	c.HoldOut = 1.5 / 240
+	if got := train(t, makeBars(240, 1, 8, 1), c); got.Epoch != c.Epochs || len(got.HeldOut) != 1 {
+		t.Errorf("epoch %d of %d was chosen on %d images", got.Epoch, c.Epochs, len(got.HeldOut))
+	}
 }
 
 func TestNetworkOfDPDM(t *testing.T) {
-	n, err := newNet(device.Shape{C: 1, H: 28, W: 28}, 10)
+	n, err := newNet(CNN, device.Shape{C: 1, H: 28, W: 28}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +186,7 @@ func TestNetworkOfDPDM(t *testing.T) {
 		}
 	}
 	for _, side := range []int{8, 9, 32, 64} {
-		if _, err := newNet(device.Shape{C: 3, H: side, W: side}, 5); err != nil {
+		if _, err := newNet(CNN, device.Shape{C: 3, H: side, W: side}, 5); err != nil {
 			t.Errorf("side %d: %v", side, err)
 		}
 	}
@@ -182,6 +202,7 @@ func TestImpossibleTrainingIsRefused(t *testing.T) {
 		"too few labels": func(c *Config, _ *bars) { c.Classes = 2 },
 		"one class":      func(c *Config, b *bars) { c.Classes = 1; clear(b.labels) },
 		"augmentation":   func(c *Config, _ *bars) { c.Augment.Scale = 1 },
+		"no network":     func(c *Config, _ *bars) { c.Network = "" },
 		"tiny images":    func(_ *Config, b *bars) { *b = *makeBars(9, 1, 7, 1) },
 		"huge images":    func(_ *Config, b *bars) { *b = *makeBars(1, 1, 65, 1) },
 		"no images":      func(_ *Config, b *bars) { *b = *makeBars(0, 1, 8, 1) },

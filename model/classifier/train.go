@@ -21,17 +21,21 @@ type Images interface {
 	Label(i int) int
 }
 
-// Config says how to train. Adam's other constants are the usual ones; its
-// rate falls to zero along a cosine.
+// Config says how to train. The CNN is trained with Adam, whose rate falls to zero
+// along a cosine, WRN with AdamW at a rate of its own (wrnRate).
 type Config struct {
+	Network Network
 	Classes int
 	Epochs  int
 	Batch   int
-	LR      float64
+	LR      float64        // of the CNN
 	Augment augment.Affine // the zero value: none
-	// HoldOut is the share of the training images that is kept apart to choose
-	// the epoch by; 0 takes the last epoch.
+	// HoldOut is the share of the training images that is kept apart: the epoch
+	// whose weights classify most of them rightly is chosen, the later one of two
+	// equal ones.
 	HoldOut float64
+	// Last takes the last epoch all the same.
+	Last    bool
 	Seed    uint64
 	Threads int
 	// Observe, if not nil, is told of each step done.
@@ -40,7 +44,7 @@ type Config struct {
 
 // DefaultConfig is what a few thousand small images need.
 func DefaultConfig(classes, threads int) Config {
-	return Config{Classes: classes, Epochs: 10, Batch: 64, LR: 2e-3, Augment: augment.Digits(), Threads: threads}
+	return Config{Network: CNN, Classes: classes, Epochs: 10, Batch: 64, LR: 2e-3, Augment: augment.Digits(), Threads: threads}
 }
 
 func (c Config) validate(images Images) error {
@@ -68,20 +72,22 @@ func Train(ctx context.Context, dev device.Device, images Images, c Config) (*Cl
 	if err != nil {
 		return nil, err
 	}
-	chosen, best := t.weights, -1.0
+	chosen, best := t.weights, -1
+	t.classifier.Epoch, t.classifier.HeldOut = c.Epochs, t.heldOut
 	for epoch := range c.Epochs {
 		if err := t.epoch(ctx, epoch); err != nil {
 			return nil, err
 		}
-		if len(t.heldOut) == 0 {
+		if len(t.heldOut) == 0 || c.Last {
 			continue
 		}
 		right, err := t.heldOutRight(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if right > best {
+		if right >= best { // later weights were trained at a lower rate
 			chosen, best = append([]float32(nil), t.weights...), right
+			t.classifier.Epoch = epoch + 1
 		}
 	}
 	for _, w := range chosen {
@@ -115,7 +121,7 @@ type trainer struct {
 
 func newTrainer(dev device.Device, images Images, c Config) (*trainer, error) {
 	ch, h, w := images.Shape()
-	n, err := newNet(device.Shape{C: ch, H: h, W: w}, c.Classes)
+	n, err := newNet(c.Network, device.Shape{C: ch, H: h, W: w}, c.Classes)
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +143,16 @@ func newTrainer(dev device.Device, images Images, c Config) (*trainer, error) {
 	}
 	t.weights = n.initial(t.draws)
 	t.gradient = make([]float32, len(t.weights))
-	if t.adam, err = optim.NewAdam(len(t.weights), optim.DefaultAdam()); err != nil {
+	adam, rates := optim.DefaultAdam(), optim.Schedule{
+		Shape: optim.Cosine, Peak: c.LR, Steps: c.Epochs * ((len(t.trained) + c.Batch - 1) / c.Batch),
+	}
+	if c.Network == WRN {
+		adam.WeightDecay, rates.Peak, rates.WarmUp = wrnDecay, wrnRate, rates.Steps/wrnWarmUp
+	}
+	if t.adam, err = optim.NewAdam(len(t.weights), adam); err != nil {
 		return nil, err
 	}
-	steps := c.Epochs * ((len(t.trained) + c.Batch - 1) / c.Batch)
-	t.rates, err = optim.Schedule{Shape: optim.Cosine, Peak: c.LR, Steps: steps}.Table()
+	t.rates, err = rates.Table()
 	t.streams = make([]draws.Stream, c.Batch)
 	for range c.Batch {
 		t.pixels = append(t.pixels, make([]float32, n.shape.Len()))
@@ -204,7 +215,7 @@ func (t *trainer) input(i, id, epoch int) []float32 {
 
 // heldOutRight is the number of held-out images that the present weights
 // classify rightly.
-func (t *trainer) heldOutRight(ctx context.Context) (float64, error) {
+func (t *trainer) heldOutRight(ctx context.Context) (right int, err error) {
 	if err := t.classifier.set(t.weights); err != nil {
 		return 0, err
 	}
@@ -212,7 +223,6 @@ func (t *trainer) heldOutRight(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	right := 0.0
 	for i, p := range predicted {
 		if p == t.images.Label(t.heldOut[i]) {
 			right++

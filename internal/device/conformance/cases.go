@@ -147,6 +147,10 @@ func elementwise() (cases []Case) {
 		add("add channels", s, func(n Net, x device.Value) device.Value {
 			return n.AddChannels(x, source(n, "v", device.Shape{C: s.C, H: 1, W: 1}))
 		})
+		add("sum of pixels", s, func(n Net, x device.Value) device.Value { return n.SumPixels(x) })
+		add("sum of pixels beside another use", s, func(n Net, x device.Value) device.Value {
+			return n.AddChannels(x, n.Scale(n.SumPixels(x), 0.1))
+		})
 		add("concat", s, func(n Net, x device.Value) device.Value {
 			return n.Concat(source(n, "y", device.Shape{C: 2, H: s.H, W: s.W}), n.Concat(x, x))
 		})

@@ -20,6 +20,7 @@ type Net interface {
 	Add(x, y device.Value) device.Value
 	Scale(x device.Value, s float32) device.Value
 	AddChannels(x, v device.Value) device.Value
+	SumPixels(x device.Value) device.Value
 	Concat(x, y device.Value) device.Value
 	Attention(q, k, v device.Value, heads int) device.Value
 	Upsample2x(x device.Value) device.Value
@@ -183,6 +184,19 @@ func (r *reference) Scale(x device.Value, s float32) device.Value {
 func (r *reference) Add(xv, yv device.Value) device.Value {
 	x, y := r.values[xv], r.values[yv]
 	return r.push(newTensor(x.C, x.H, x.W).fill(func(c, row, col int) float64 { return x.at(c, row, col) + y.at(c, row, col) }))
+}
+
+func (r *reference) SumPixels(xv device.Value) device.Value {
+	x := r.values[xv]
+	return r.push(newTensor(x.C, 1, 1).fill(func(c, _, _ int) float64 {
+		sum := 0.0
+		for y := range x.H {
+			for col := range x.W {
+				sum += x.at(c, y, col)
+			}
+		}
+		return sum
+	}))
 }
 
 func (r *reference) AddChannels(xv, vv device.Value) device.Value {
