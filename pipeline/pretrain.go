@@ -325,7 +325,9 @@ func (p *pretrainer) load(path string) (int, error) {
 	}
 	var parts [6][]byte
 	for i, name := range []string{"config", "step", "weights", "moments", "average", "exponent"} {
-		if parts[i], err = checkpoint.Find(sections, name); err != nil {
+		if parts[i], err = checkpoint.Find(sections, name); err != nil && name == "exponent" {
+			return 0, fmt.Errorf("%s is of an earlier version, which summed gradients in another way; remove it to begin anew", path)
+		} else if err != nil {
 			return damaged(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dploda/dploda/checkpoint"
 	"github.com/dploda/dploda/model/draws"
 )
 
@@ -114,6 +115,20 @@ func TestPretrainingRefusesCheckpoints(t *testing.T) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	sections, err := checkpoint.Decode(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier, err := checkpoint.Encode(slices.DeleteFunc(sections, func(s checkpoint.Section) bool { return s.Name == "exponent" }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, earlier, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.load(path); err == nil || !strings.Contains(err.Error(), "of an earlier version") {
+		t.Errorf("a checkpoint of an earlier version: error %v", err)
 	}
 	if err := os.WriteFile(path, content[:len(content)-1], 0o600); err != nil {
 		t.Fatal(err)
