@@ -3,6 +3,8 @@ package pipeline
 import (
 	"fmt"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/dploda/dploda/dataset"
 )
 
@@ -45,7 +47,7 @@ func (f *dataFacts) text() string {
 	}
 	t.row("held out", "%s", count(f.TestImages, "image"))
 	for i, class := range f.Classes {
-		t.row("class "+class, "%s", count(f.Counts[i], "image"))
+		t.row("class "+norm.NFC.String(class), "%s", count(f.Counts[i], "image"))
 	}
 	for _, c := range f.Conflicts {
 		t.row("equal", "%s and %s, under different labels", c.First, c.Second)
