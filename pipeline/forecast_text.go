@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -283,8 +285,8 @@ func (f *Forecast) timing(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nmeasured in %.0f s on random images (%s): fine-tuning %s a second on %d threads, sampling %s on %d",
 		r.Seconds, r.Device, f.units(int(r.Finetune)), r.FinetuneThreads, grouped(int(r.Sample)), r.Cores)
-	if r.Classifier > 0 {
-		fmt.Fprintf(b, ", a classifier %s", grouped(int(r.Classifier)))
+	for _, network := range slices.Sorted(maps.Keys(r.Classifiers)) {
+		fmt.Fprintf(b, ", classifier %s %s", network, grouped(int(r.Classifiers[network])))
 	}
 	b.WriteString("\n")
 	f.parts(b, "here", f.hours)
