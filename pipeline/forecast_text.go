@@ -140,7 +140,7 @@ func hoursText(hours float64) string {
 	switch {
 	case hours > 1e5:
 		return "over 10 years"
-	case d < time.Minute:
+	case d < 2*time.Minute:
 		return fmt.Sprintf("%.0f s", d.Seconds())
 	case d < time.Hour:
 		return fmt.Sprintf("%.0f min", d.Minutes())
