@@ -106,7 +106,7 @@ func (t trial) perform(ctx context.Context) (_ *outcome, err error) {
 		StateDir: dir, Fleet: f, Arithmetic: t.kind, TestSeed: t.testSeed,
 		Run: coordinator.RunIdentity{
 			ID: run, Public: true, Unit: ledger.UnitImage, Budget: t.budget, Phases: []plan.Mechanism{t.mechanism},
-			Tags: func([]byte) []tags.Tag { return nil }, // the data are made up
+			Tags: func([]byte) ([]tags.Tag, error) { return nil, nil }, // the data are made up
 		},
 	})
 	if err != nil {

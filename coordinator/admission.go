@@ -83,7 +83,11 @@ func (c *Coordinator) sameImages(then ledger.Admit) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(known, c.opt.Run.Tags(store.Key())) {
+	now, err := c.opt.Run.Tags(store.Key())
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(known, now) {
 		return fmt.Errorf("the images are not those that run %s was admitted with; restore the data folder, or start a new run", c.run)
 	}
 	return nil
@@ -173,7 +177,9 @@ func (p *placement) findVersion(view ledger.View, o Options) error {
 	if p.store, err = tags.Open(o.StateDir, versions); err != nil {
 		return err
 	}
-	p.sorted = o.Run.Tags(p.store.Key())
+	if p.sorted, err = o.Run.Tags(p.store.Key()); err != nil {
+		return err
+	}
 	for _, d := range view.Domains {
 		for _, v := range d.Versions {
 			other, err := p.store.Read(v)

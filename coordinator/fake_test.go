@@ -202,14 +202,14 @@ func newTrial(t testing.TB, seed *uint64, steps, reserve int) *trial {
 }
 
 // tagsOf are those of images that are words.
-func tagsOf(images ...string) func(key []byte) []tags.Tag {
-	return func(key []byte) (sorted []tags.Tag) {
+func tagsOf(images ...string) func(key []byte) ([]tags.Tag, error) {
+	return func(key []byte) (sorted []tags.Tag, err error) {
 		for _, image := range images {
 			h := sha256.Sum256(append([]byte(image), key...))
 			sorted = append(sorted, tags.Tag(h[:]))
 		}
 		slices.SortFunc(sorted, func(a, b tags.Tag) int { return bytes.Compare(a[:], b[:]) })
-		return sorted
+		return sorted, nil
 	}
 }
 

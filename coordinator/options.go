@@ -33,8 +33,9 @@ type RunIdentity struct {
 	Budget    ledger.Budget // Unlimited in test mode
 	Phases    []plan.Mechanism
 	// Tags returns the tags of the run's images under a key, in ascending order.
-	// Public images are only asked for theirs where private ones are known.
-	Tags func(key []byte) []tags.Tag
+	// Public images are only asked for theirs where private ones are known. The
+	// error, for which nothing is admitted, names no image.
+	Tags func(key []byte) ([]tags.Tag, error)
 }
 
 // Options of Open. Fields without a default must be set.

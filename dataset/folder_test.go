@@ -289,7 +289,7 @@ func TestUnitsOfAFolder(t *testing.T) {
 	}
 	for content, want := range map[string]string{
 		"image,unit\nb/1.png,x\na/\u00fc.png,x\na/2.png,y\nb/x.png,y\n": "",
-		"image,unit\nb/1.png,x\na/\u00fc.png,x\na/2.png,y\n":            "",
+		"image,unit\nb/1.png,x\na/u\u0308.png,x\na/2.png,y\n":           "",
 		"image,unit\nb/1.png,x\na/2.png,y\n":                            "f.csv: " + unitsMissing,
 		"image,unit\n0,x\n":                                             "f.csv:2: " + unitsPath,
 		"image,unit\nb/1.png,x\nb/1.png,x\n":                            "f.csv:3: " + unitsTwice,

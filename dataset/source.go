@@ -1,6 +1,8 @@
 package dataset
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -32,6 +34,11 @@ type Opened struct {
 	Names []string
 	// LeftOut are the files that Source.LeaveOut left out.
 	LeftOut []Unreadable
+
+	transform Transform
+	// reread decodes the images once more, in their order; nil where no
+	// transform changed them.
+	reread func(f func(picture) error) error
 }
 
 // Open reads one split, decodes every image and transforms it. It refuses data
@@ -56,6 +63,9 @@ func (s Source) Open(split Split) (*Opened, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if o.transform = s.Transform; o.transform == (Transform{}) {
+		o.reread = nil
 	}
 	if split == Train && s.Classes != nil {
 		return o, s.noEmptyClass(o)
@@ -89,18 +99,28 @@ func (s Source) noEmptyClass(d Dataset) error {
 }
 
 func (s Source) openIdx(split Split) (*Opened, error) {
-	var m *Memory
-	var err error
-	if split == Train && len(s.Images) > 0 {
-		m, err = OpenIdxFiles(within(s.Folder, s.Images), within(s.Folder, s.Labels), s.Classes)
-	} else {
-		m, err = OpenIdx(s.Folder, split, s.Classes)
+	read := func() (*Memory, error) {
+		if split == Train && len(s.Images) > 0 {
+			return OpenIdxFiles(within(s.Folder, s.Images), within(s.Folder, s.Labels), s.Classes)
+		}
+		return OpenIdx(s.Folder, split, s.Classes)
 	}
-	if err != nil || s.Transform == (Transform{}) {
-		return &Opened{Memory: m}, err
+	m, err := read()
+	if err == nil && s.Transform != (Transform{}) {
+		m, err = s.Transform.Apply(m)
 	}
-	m, err = s.Transform.Apply(m)
-	return &Opened{Memory: m}, err
+	return &Opened{Memory: m, reread: func(f func(picture) error) error {
+		m, err := read()
+		if err != nil {
+			return err
+		}
+		for i := range m.Len() {
+			if err := f(picture{m.c, m.h, m.w, m.Image(i)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, err
 }
 
 // within are the paths of files that a config names within a folder.
@@ -140,7 +160,18 @@ func (s Source) openArrays(split Split) (*Opened, error) {
 		}
 	}
 	m, err := b.memory(classes)
-	return &Opened{Memory: m}, err
+	return &Opened{Memory: m, reread: func(f func(picture) error) error {
+		l, _, err := s.readArrays(split)
+		if err != nil || l == nil {
+			return errChanged
+		}
+		for i := range l.labels {
+			if err := f(l.picture(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, err
 }
 
 // heldOutOf says where each kind's held-out images lie.
@@ -241,8 +272,27 @@ func (s Source) openFolder(split Split) (*Opened, error) {
 	if names == nil {
 		names = classes
 	}
+	o.reread = func(f func(picture) error) error { return s.rereadFolder(split, o.Names, f) }
 	o.Memory, err = b.memory(names)
 	return o, err
+}
+
+func (s Source) rereadFolder(split Split, names []string, f func(picture) error) error {
+	root, err := openImageFolder(s.Folder, split)
+	if err != nil || root == nil {
+		return errChanged
+	}
+	defer root.Close()
+	for _, name := range names {
+		p, err := imageFile{path: name}.decode(root)
+		if err != nil {
+			return err
+		}
+		if err := f(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refuse names the first file that cannot be used.
@@ -349,6 +399,29 @@ func orImages(name string) string {
 
 func (b *builder) memory(classes []string) (*Memory, error) {
 	return NewMemory(b.first.c, b.first.h, b.first.w, classes, b.pixels, b.labels)
+}
+
+// errChanged names no file: unlike Open's errors it may be read by anybody.
+var errChanged = errors.New("the images changed after they were read; leave them as they are, and give the command again")
+
+// originals calls f with each image as it was before the transform. They are
+// decoded once more instead of kept, since photographs that are scaled down
+// would fill the memory.
+func (o *Opened) originals(f func(picture)) error {
+	i := 0
+	err := o.reread(func(p picture) error {
+		now, err := o.transform.apply(p)
+		if err != nil || i == o.Len() || !bytes.Equal(now.pix, o.Image(i)) {
+			return errChanged
+		}
+		f(p)
+		i++
+		return nil
+	})
+	if err != nil || i < o.Len() {
+		return errChanged
+	}
+	return nil
 }
 
 // Remarks are what the owner should look at before anything is spent: the files

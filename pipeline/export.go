@@ -9,12 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dploda/dploda/internal/device"
-	"github.com/dploda/dploda/internal/safetensors"
 	"github.com/dploda/dploda/model/adapter"
-	"github.com/dploda/dploda/model/diffusion"
-	"github.com/dploda/dploda/model/draws"
-	"github.com/dploda/dploda/model/unet"
 )
 
 // The formats of Export.
@@ -24,11 +19,6 @@ const (
 	ExportNPZ       = "npz"       // the run's own images
 	ExportCheck     = "check"     // inputs, and what dploda predicts on them
 )
-
-// CheckFile is what ExportCheck writes: sample [n, channels, height, width],
-// timestep [n], label [n] where the network has classes, and prediction, all
-// float32.
-const CheckFile = "check.safetensors"
 
 // ExportOptions say what to write for other programs, and where.
 type ExportOptions struct {
@@ -89,6 +79,7 @@ func exporter(opts ExportOptions, report *ExportReport) (func(folder string) err
 			return nil, fmt.Errorf("%w: export the base with --base and attach the adapter with examples/python/load_adapter.py", err)
 		}
 		b := &Base{Base: merged, Traits: m.base.Traits}
+		b.Traits.NoLabelRow = b.Traits.NoLabelRow || m.adapter.Spec.Classes > 0
 		promise := "under differential privacy"
 		if m.adapter.TestMode {
 			promise = "in test mode, WITHOUT privacy"
@@ -104,7 +95,7 @@ func exporter(opts ExportOptions, report *ExportReport) (func(folder string) err
 		}
 		return m.adapter.SavePEFT, nil
 	case ExportCheck:
-		return checkExporter(m.base, m.adapter, m.times()), nil
+		return m.writeCheck, nil
 	}
 	return nil, unknownFormat(opts.Format)
 }
@@ -122,7 +113,7 @@ func baseExporter(opts ExportOptions) (func(folder string) error, error) {
 	case ExportDiffusers:
 		return b.Save, nil
 	case ExportCheck:
-		return checkExporter(b, nil, diffusion.Range{From: 0, To: b.Traits.Timesteps}), nil
+		return b.writeCheck, nil
 	case ExportPEFT:
 		return nil, badOption("a base is no adapter: --format peft needs --run or --adapter")
 	}
@@ -151,108 +142,4 @@ func newFolder(path string, write func(folder string) error) error {
 		return err
 	}
 	return os.Rename(partial, path)
-}
-
-// checkExamples is how many inputs a check has.
-const checkExamples = 4
-
-// checkExporter writes what the network predicts on random inputs at timesteps
-// where the adapter, if any, is on.
-func checkExporter(b *Base, a *adapter.Adapter, times diffusion.Range) func(folder string) error {
-	return func(folder string) error {
-		c := newCheck(b, a, times)
-		if err := c.predict(b, a); err != nil {
-			return err
-		}
-		return safetensors.Write(filepath.Join(folder, CheckFile), c.tensors(b.Config), nil)
-	}
-}
-
-// checkBatch is a batch of inputs in diffusers' order, and predictions.
-type checkBatch struct {
-	sample, prediction []float32
-	timestep           []float32
-	label              []float32 // nil where the network has no classes
-}
-
-func newCheck(b *Base, a *adapter.Adapter, times diffusion.Range) *checkBatch {
-	rows := b.Config.NumClassEmbeds
-	if a != nil && a.Spec.Classes > 0 {
-		rows = a.Spec.Classes + 1
-	}
-	size := b.Config.InChannels * b.Config.SampleHeight * b.Config.SampleWidth
-	c := &checkBatch{sample: make([]float32, checkExamples*size)}
-	random := draws.New(draws.SeedKey(1, "check"))
-	for i := range checkExamples {
-		random.Stream(uint64(i), 0, draws.Noise).Normals(c.sample[i*size : (i+1)*size])
-		c.timestep = append(c.timestep, float32(times.From+i*max(times.To-times.From-1, 0)/(checkExamples-1)))
-		if rows > 0 {
-			c.label = append(c.label, float32((rows-1+i)%rows)) // "no label" first
-		}
-	}
-	return c
-}
-
-// predict fills in the predictions of a base with an adapter, nil for none.
-func (c *checkBatch) predict(b *Base, a *adapter.Adapter) error {
-	spec, set := adapter.Spec{Kind: adapter.None}, b.SetParams
-	if a != nil {
-		spec = a.Spec
-		set = func(exe device.Executable, list *device.OpList) error { return a.SetParams(exe, list, b.Base) }
-	}
-	list, err := denoiseList(b.Config, spec)
-	if err != nil {
-		return err
-	}
-	exe, err := NewDevice().Compile(list)
-	if err != nil {
-		return err
-	}
-	if err := set(exe, list); err != nil {
-		return err
-	}
-	stream, err := exe.NewStream()
-	if err != nil {
-		return err
-	}
-	table := unet.TimeTable(b.Config, b.Traits.Timesteps)
-	n, size := len(c.timestep), len(c.sample)/len(c.timestep)
-	for i := range n {
-		if err := stream.SetInput(diffusion.SampleInput, i, c.sample[i*size:(i+1)*size]); err != nil {
-			return err
-		}
-		if err := stream.SetInput(diffusion.TimeInput, i, table[int(c.timestep[i])]); err != nil {
-			return err
-		}
-		if c.label != nil {
-			if err := stream.SetIndex(diffusion.ClassIndex, i, int(c.label[i])); err != nil {
-				return err
-			}
-		}
-	}
-	if err := stream.Run(); err != nil {
-		return err
-	}
-	out := b.Config.OutChannels * b.Config.SampleHeight * b.Config.SampleWidth
-	c.prediction = make([]float32, n*out)
-	for i := range n {
-		if err := stream.Output(diffusion.OutputName, i, c.prediction[i*out:(i+1)*out]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tensors are the batch as check.safetensors has it.
-func (c *checkBatch) tensors(config unet.Config) []safetensors.Tensor {
-	n := len(c.timestep)
-	tensors := []safetensors.Tensor{
-		{Name: "sample", Dims: []int{n, config.InChannels, config.SampleHeight, config.SampleWidth}, Data: c.sample},
-		{Name: "timestep", Dims: []int{n}, Data: c.timestep},
-		{Name: "prediction", Dims: []int{n, config.OutChannels, config.SampleHeight, config.SampleWidth}, Data: c.prediction},
-	}
-	if c.label != nil {
-		tensors = append(tensors, safetensors.Tensor{Name: "label", Dims: []int{n}, Data: c.label})
-	}
-	return tensors
 }

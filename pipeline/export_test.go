@@ -68,7 +68,7 @@ func closeTo(t *testing.T, what string, got, want []float32) {
 // what examples/python/load_adapter.py predicted with it in torch on the shipped
 // base, and can be sampled from.
 //
-// Tried: the adapter's scale left out in Python; its nonlinearity another one.
+// Tried: the nonlinearity in the file changed to relu.
 func TestGoldenAdapter(t *testing.T) {
 	golden := filepath.Join("..", "examples", "python", "golden")
 	m, err := openShared(SharedFiles{Run: golden})
@@ -204,7 +204,8 @@ for word in sys.argv[1:]:
 // TestPythonExamples: the programs in examples/python open what dploda writes,
 // and predict what dploda does, in real torch, diffusers and PEFT.
 //
-// Tried: the no-label row first; A's padding left out.
+// Tried: A's padding or the scale left out in Python; the base exported without
+// what was trained.
 func TestPythonExamples(t *testing.T) {
 	python := os.Getenv("DPLODA_PYTHON")
 	if python == "" {
@@ -222,7 +223,9 @@ func TestPythonExamples(t *testing.T) {
 		checked, _ := export(t, ExportCheck, files)
 		check := filepath.Join(checked, CheckFile)
 		program("load_adapter.py", share, "--base", files.Base, "--check", check)
+		program("sample.py", share, "--base", files.Base, "--check", check)
 		if changes == nil {
+			program("sample.py", share, "--base", files.Base, "--n", "5", "--out", filepath.Join(t.TempDir(), "x.npz"))
 			opts := tinyOptions(t, share, r, 6)
 			if _, err := Sample(context.Background(), opts, nil); err != nil {
 				t.Fatal(err)
@@ -244,13 +247,15 @@ func TestPythonExamples(t *testing.T) {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	for _, want := range []string{
-		"samples.npz: 6 images of (1, 8, 8)", "a: 2, b: 2, c: 2", "loda of rank 1, run golden, classes ['a', 'b', 'c']", "lora of rank 2",
+		"samples.npz: 6 images of (1, 8, 8)", "a: 2, b: 2, c: 2", "loda of rank 1, run golden, classes ['a', 'b', 'c']", "lora of rank 2", "5 images of (1, 8, 8)",
 	} {
 		if !strings.Contains(string(output), want) {
 			t.Errorf("no %q in\n%s", want, output)
 		}
 	}
-	if n := strings.Count(string(output), "largest difference to dploda's predictions"); n != 7 {
-		t.Errorf("%d comparisons, want 7:\n%s", n, output)
+	for text, want := range map[string]int{"largest difference to dploda's predictions": 7, "largest difference to dploda's images": 3} {
+		if n := strings.Count(string(output), text); n != want {
+			t.Errorf("%d times %q, want %d:\n%s", n, text, want, output)
+		}
 	}
 }

@@ -112,7 +112,7 @@ func (r *run) openCoordinator(ctx context.Context, f fleet.Fleet) (*coordinator.
 		Run: coordinator.RunIdentity{
 			ID: ledger.RunID(r.identity.RunID), Domain: r.spec.Privacy.Domain, Public: r.spec.Data.Public, Unit: r.ledgerUnit(), Adjacency: r.ledgerAdjacency(),
 			Spec: ledger.Hash(hash), Budget: b, Phases: r.mechanisms,
-			Tags: func(key []byte) []tags.Tag { return dataset.Tags(key, r.train) },
+			Tags: func(key []byte) ([]tags.Tag, error) { return dataset.Tags(key, r.train) },
 		},
 		Logger: r.log, MinWorkers: r.spec.Workers.Min, CheckpointEvery: r.spec.CheckpointEvery,
 	})

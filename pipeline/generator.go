@@ -200,16 +200,16 @@ func (g *generator) denoiser() (*diffusion.Denoiser, error) {
 		d.Adapted, err = g.compilePlain()
 		return d, err
 	}
-	if d.Adapted, err = g.compile(g.adapter.Spec); err != nil {
+	if d.Adapted, err = g.compile(g.adapter.Spec, g.adapter.SetParams); err != nil {
 		return nil, err
 	}
 	if whole := (diffusion.Range{From: 0, To: g.base.Traits.Timesteps}); g.times != whole {
-		d.Base, err = g.compile(adapter.Spec{Kind: adapter.None, Classes: g.adapter.Spec.Classes})
+		d.Base, err = g.compile(adapter.Spec{Kind: adapter.None, Classes: g.adapter.Spec.Classes}, g.adapter.SetOffParams)
 	}
 	return d, err
 }
 
-func (g *generator) compile(spec adapter.Spec) (device.Executable, error) {
+func (g *generator) compile(spec adapter.Spec, set func(device.Executable, *device.OpList, *unet.Base) error) (device.Executable, error) {
 	list, err := denoiseList(g.base.Config, spec)
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func (g *generator) compile(spec adapter.Spec) (device.Executable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return exe, g.adapter.SetParams(exe, list, g.base.Base)
+	return exe, set(exe, list, g.base.Base)
 }
 
 // compilePlain is the network as it was pre-trained, with its public classes;

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/dploda/dploda/model/adapter"
+	"github.com/dploda/dploda/model/diffusion"
 	"github.com/dploda/dploda/model/draws"
 	"github.com/dploda/dploda/model/prototype"
 )
@@ -96,6 +97,43 @@ func TestAdaptersAreOffOutsideTheirTimes(t *testing.T) {
 	r = tinyRun(t, "time_range: [0.2, 0.8]", "time_range: [0, 1]", "batch: 16", everyone)
 	if d, err = r.generator(trained(t, r).adapter, nil).denoiser(); err != nil || d.Base != nil {
 		t.Errorf("time_range [0, 1] needs no plain network (error %v)", err)
+	}
+}
+
+// TestTrainedWeightsAreOffOutsideTheirTimes: where no step lies in the times that
+// were trained, what was trained changes no image; where all do, it does.
+//
+// Tried: the plain network with all that the adapter has, as it was for full
+// fine-tuning.
+func TestTrainedWeightsAreOffOutsideTheirTimes(t *testing.T) {
+	for _, changes := range [][]string{asFull, asLoDA} {
+		r := tinyRun(t, append([]string{"batch: 16", everyone}, changes...)...)
+		r.spec.Sample.Steps = 2 // at timesteps 999 and 499
+		draw := func(times diffusion.Range, change float32) []uint8 {
+			a, err := r.startAdapter()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range a.Parameters() {
+				if p.Name == "conv_in.weight" || p.Name == "conv_in.lora_B.weight" {
+					a.Tensor(p.Name)[0] += change
+				}
+			}
+			g := r.generator(a, nil)
+			g.times = times
+			d, err := g.sample(context.Background(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d.Image(0)
+		}
+		early, all := diffusion.Range{From: 0, To: 400}, diffusion.Range{From: 400, To: 1000}
+		if !bytes.Equal(draw(early, 0), draw(early, 1)) {
+			t.Errorf("%s: trained weights work outside their times", r.adapter.Kind)
+		}
+		if bytes.Equal(draw(all, 0), draw(all, 1)) {
+			t.Errorf("%s: trained weights do nothing", r.adapter.Kind)
+		}
 	}
 }
 

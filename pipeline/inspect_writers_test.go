@@ -289,6 +289,7 @@ func inspectedPretrainer(t testing.TB) *pretrainer {
 	must(t, err)
 	p, err := newPretrainer(spec, d)
 	must(t, err)
+	must(t, p.prepareDescent(spec.Train))
 	return p
 }
 
@@ -439,7 +440,7 @@ func writeState(t testing.TB, dir string) written {
 	t.Helper()
 	run := ledger.RunID{0xbe, 0xef}
 	c, err := coordinator.Open(context.Background(), coordinator.Options{StateDir: dir, Arithmetic: "cpu-f32", Run: coordinator.RunIdentity{
-		ID: run, Public: true, Unit: ledger.UnitImage, Tags: func([]byte) []tags.Tag { return nil }, Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{inspectedMechanism(t)},
+		ID: run, Public: true, Unit: ledger.UnitImage, Tags: func([]byte) ([]tags.Tag, error) { return nil, nil }, Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{inspectedMechanism(t)},
 	}})
 	must(t, err)
 	must(t, c.Close())

@@ -28,7 +28,11 @@ import (
 type PretrainOptions struct {
 	Out     string // the base's folder
 	Data    string // takes the place of the config's folder
-	Threads int    // 0: all cores
+	Threads int    // 0: all cores; divided among the workers
+	// Workers share the steps out; 0: this process computes alone. What comes
+	// out does not depend on it.
+	Workers   int
+	Processes bool // each worker is a process of its own
 }
 
 // pretrainState is the checkpoint's name in the base's folder; it goes away
@@ -59,7 +63,7 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	if err != nil {
 		return err
 	}
-	if err := p.compile(NewDevice(), opts.Threads); err != nil {
+	if err := p.prepareDescent(spec.Train); err != nil {
 		return err
 	}
 	state := filepath.Join(opts.Out, pretrainState)
@@ -71,7 +75,7 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 		obs.Note(fmt.Sprintf("going on from step %d", begin))
 	}
 	obs.Stage("pre-train")
-	if err := p.train(ctx, begin, opts.Out, obs); err != nil {
+	if err := p.trainBy(ctx, spec, opts, begin, obs); err != nil {
 		return err
 	}
 	base, err := p.averaged()
@@ -84,6 +88,29 @@ func Pretrain(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptio
 	obs.Note(fmt.Sprintf("base of %d parameters in %s", len(p.weights), opts.Out))
 	if err := os.Remove(state); !errors.Is(err, os.ErrNotExist) { // a short one never saved
 		return err
+	}
+	return nil
+}
+
+// trainBy trains in this process or with workers.
+func (p *pretrainer) trainBy(ctx context.Context, spec *config.PretrainSpec, opts PretrainOptions, begin int, obs Observer) error {
+	p.dev, p.threads = NewDevice(), opts.Threads
+	if opts.Workers == 0 {
+		if err := p.compile(p.dev, opts.Threads); err != nil {
+			return err
+		}
+		return p.train(ctx, begin, opts.Out, obs)
+	}
+	stop := ctx
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	var err error
+	if p.ring, err = startRing(ctx, p, spec, opts, obs, broken); err != nil {
+		return err
+	}
+	defer p.ring.crew.close()
+	if err = p.train(ctx, begin, opts.Out, obs); err != nil {
+		return p.ring.crew.explain(err, stop.Err() != nil)
 	}
 	return nil
 }
@@ -160,7 +187,7 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 	m := spec.Train.ConditionMix
 	p := &pretrainer{
 		base: base, data: data, time: times, draws: d, batch: spec.Train.Batch, weights: base.Flat(),
-		hash: pretrainHash(spec, base.Traits.StartHash), grids: spec.Grids,
+		exponent: firstExponent, hash: pretrainHash(spec, base.Traits.StartHash), grids: spec.Grids,
 		preparation: &diffusion.Preparation{
 			Tables: tables, Prediction: base.Traits.Prediction, Codec: base.Codec(), Times: diffusion.Range{From: 0, To: base.Traits.Timesteps},
 			Mix:     diffusion.Mix{None: m.None, Class: m.Class, Both: m.Both, Prototype: m.Prototype},
@@ -177,13 +204,20 @@ func newPretrainer(spec *config.PretrainSpec, data dataset.Dataset) (*pretrainer
 	if p.rates, err = (optim.Schedule{Shape: optim.Cosine, Peak: spec.Train.LearningRate, WarmUp: spec.Train.Warmup, Steps: steps}).Table(); err != nil {
 		return nil, err
 	}
+	return p, nil
+}
+
+// prepareDescent allocates what turns a batch's gradient into new weights.
+func (p *pretrainer) prepareDescent(t config.Train) error {
 	adam := optim.DefaultAdam()
-	adam.WeightDecay = float32(spec.Train.WeightDecay)
+	adam.WeightDecay = float32(t.WeightDecay)
+	var err error
 	if p.optimizer, err = optim.NewAdam(len(p.weights), adam); err != nil {
-		return nil, err
+		return err
 	}
-	p.average, err = optim.NewEMA(p.weights, float32(spec.Train.EMA))
-	return p, err
+	p.gradient, p.sum = make([]float32, len(p.weights)), make([]int32, len(p.weights))
+	p.average, err = optim.NewEMA(p.weights, float32(t.EMA))
+	return err
 }
 
 // pretrainHash is what a checkpoint belongs to: the config and, where there is
@@ -262,6 +296,7 @@ func (p *pretrainer) save(path string, next int) error {
 	content, err := checkpoint.Encode([]checkpoint.Section{
 		{Name: "config", Data: []byte(p.hash)},
 		{Name: "step", Data: binary.LittleEndian.AppendUint64(nil, uint64(next))},
+		{Name: "exponent", Data: binary.LittleEndian.AppendUint64(nil, uint64(p.exponent))},
 		{Name: "weights", Data: floatbits.Append(nil, p.weights)},
 		{Name: "moments", Data: moments},
 		{Name: "average", Data: average},
@@ -288,18 +323,21 @@ func (p *pretrainer) load(path string) (int, error) {
 	if err != nil {
 		return damaged(err)
 	}
-	var parts [5][]byte
-	for i, name := range []string{"config", "step", "weights", "moments", "average"} {
-		if parts[i], err = checkpoint.Find(sections, name); err != nil {
+	var parts [6][]byte
+	for i, name := range []string{"config", "step", "weights", "moments", "average", "exponent"} {
+		if parts[i], err = checkpoint.Find(sections, name); err != nil && name == "exponent" {
+			return 0, fmt.Errorf("%s is of an earlier version, which summed gradients in another way; remove it to begin anew", path)
+		} else if err != nil {
 			return damaged(err)
 		}
 	}
 	if string(parts[0]) != p.hash {
 		return 0, fmt.Errorf("%s belongs to another config, or to another base to start from; choose another --out", path)
 	}
-	if len(parts[1]) != 8 {
-		return damaged(fmt.Errorf("its step has %d bytes", len(parts[1])))
+	if len(parts[1]) != 8 || len(parts[5]) != 8 {
+		return damaged(fmt.Errorf("its step and exponent have %d and %d bytes", len(parts[1]), len(parts[5])))
 	}
+	p.exponent = int(int64(binary.LittleEndian.Uint64(parts[5])))
 	if err := floatbits.Read(p.weights, parts[2]); err != nil {
 		return damaged(err)
 	}

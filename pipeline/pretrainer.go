@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"math"
+	"math/bits"
 
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/internal/device"
@@ -16,8 +18,9 @@ import (
 )
 
 // pretrainer trains all weights of a network on public images. Step i is a
-// function of the weights, the draws and i alone: a resumed training gives the
-// bits of an undisturbed one, for any number of threads.
+// function of the weights, the grid of its gradient, the draws and i alone: a
+// resumed training gives the bits of an undisturbed one, for any number of
+// threads and workers.
 type pretrainer struct {
 	base        *Base
 	hash        string // of what the training computes; its checkpoints carry it
@@ -33,10 +36,13 @@ type pretrainer struct {
 	flow        *publicPrototypes // nil without a prototype channel
 
 	weights, gradient []float32
+	sum               []int32 // of the batch's gradient, in units of 2^exponent
+	exponent          int
 	optimizer         *optim.Adam
 	average           *optim.EMA
 	list              *device.OpList
 	executable        device.Executable
+	ring              *pretrainRing // nil: this process computes alone
 	runner            *batch.Runner
 	examples          []*diffusion.Example // by place in the batch
 	channels          [][]float32
@@ -56,7 +62,6 @@ func (p *pretrainer) compile(dev device.Device, threads int) error {
 	if p.runner, err = batch.New(p.executable, dev.Lanes(), threads); err != nil {
 		return err
 	}
-	p.gradient = make([]float32, len(p.weights))
 	p.streams = make([]draws.Stream, p.batch)
 	for range p.batch {
 		p.examples = append(p.examples, p.preparation.NewExample())
@@ -71,17 +76,46 @@ func (p *pretrainer) compile(dev device.Device, threads int) error {
 
 // step computes one batch's mean gradient and moves the weights against it.
 func (p *pretrainer) step(ctx context.Context, i int) error {
-	if err := p.differentiate(ctx, i); err != nil {
+	sum := p.differentiate
+	if p.ring != nil {
+		sum = p.ring.differentiate
+	}
+	if err := sum(ctx, i); err != nil {
 		return err
 	}
 	return p.descend(i)
 }
 
-// differentiate computes the mean gradient of step i's batch.
+// groups is the number of groups of lanes of a batch, the parts in which its
+// gradient can be divided.
+func (p *pretrainer) groups() int {
+	lanes := p.dev.Lanes()
+	return (p.batch + lanes - 1) / lanes
+}
+
+// differentiate computes the sum of the gradients of step i's whole batch.
 func (p *pretrainer) differentiate(ctx context.Context, i int) error {
 	if err := p.executable.SetTrainable(p.weights); err != nil {
 		return err
 	}
+	all := make([]uint32, p.groups())
+	for g := range all {
+		all[g] = uint32(g)
+	}
+	clear(p.sum)
+	return p.accumulate(ctx, i, all, p.sum)
+}
+
+// accumulate adds the mean gradient's part of some groups of step i's batch to
+// sum, on the grid of 2^exponent.
+func (p *pretrainer) accumulate(ctx context.Context, i int, groups []uint32, sum []int32) error {
+	load, idle := p.loader(i)
+	unit, limit := float32(math.Ldexp(1, p.exponent)), int32(math.MaxInt32/p.groups())
+	return p.runner.AccumulateIntegers(ctx, sum, groups, p.batch, unit, limit, load, idle)
+}
+
+// loader puts step i's examples into lanes, weighted for the mean.
+func (p *pretrainer) loader(i int) (batch.Load, batch.Idle) {
 	weight := []float32{1 / float32(p.batch)}
 	load := func(s device.Stream, lane, j int) error {
 		e := p.examples[j]
@@ -96,11 +130,29 @@ func (p *pretrainer) differentiate(ctx context.Context, i int) error {
 	idle := func(s device.Stream, lane int) error {
 		return s.SetInput(task.WeightInput, lane, []float32{0})
 	}
-	return p.runner.Gradient(ctx, p.gradient, p.batch, load, idle, nil)
+	return load, idle
 }
 
-// descend moves the weights and their average against step i's gradient.
+// The grid of the gradient's sum. Its unit is a power of two that keeps the
+// largest coordinate of the last step's sum at gridBits bits, so that a sum may
+// grow 64-fold from one step to the next before its groups are clipped to what
+// an int32 holds; the first step has room for 128.
+const (
+	gridBits      = 25
+	firstExponent = -24
+)
+
+// descend moves the weights and their average against step i's sum, and fits
+// the grid of the next step to it.
 func (p *pretrainer) descend(i int) error {
+	unit, largest := float32(math.Ldexp(1, p.exponent)), uint32(0)
+	for k, v := range p.sum {
+		p.gradient[k] = float32(v) * unit
+		largest = max(largest, uint32(max(v, -v)))
+	}
+	if largest > 0 {
+		p.exponent = min(max(p.exponent+bits.Len32(largest)-gridBits, -100), 0)
+	}
 	if err := p.optimizer.Step(p.weights, p.gradient, p.rates[i]); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dploda/dploda/checkpoint"
 	"github.com/dploda/dploda/model/draws"
 )
 
@@ -62,6 +63,36 @@ func TestPretrainingResumesBitForBit(t *testing.T) {
 	}
 }
 
+// The integers are the gradient to within half a unit for each group, and from
+// the second step on the unit is far below the largest coordinate. With the
+// unit doubled in AccumulateIntegers alone it was seen to fail.
+func TestTheGridIsTheGradient(t *testing.T) {
+	p, ctx := mustPretrainer(t, "batch: 8", "batch: 40", "images: 48", "images: 240"), context.Background()
+	for i := range 4 {
+		if err := p.differentiate(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+		plain, unit := make([]float32, len(p.weights)), math.Ldexp(1, p.exponent)
+		load, idle := p.loader(i)
+		if err := p.runner.Gradient(ctx, plain, p.batch, load, idle, nil); err != nil {
+			t.Fatal(err)
+		}
+		var largest float64
+		for k, g := range plain {
+			largest = max(largest, math.Abs(float64(g)))
+			if d := math.Abs(float64(p.sum[k])*unit - float64(g)); d > unit*float64(p.groups())/2+1e-5*math.Abs(float64(g))+1e-8 {
+				t.Fatalf("step %d: coordinate %d is %v on the grid and %v without, %v units of %v apart", i, k, float64(p.sum[k])*unit, g, d/unit, unit)
+			}
+		}
+		if bits := math.Log2(largest / unit); i > 0 && (bits < 20 || bits > 30) {
+			t.Errorf("step %d: the largest coordinate has %.1f bits", i, bits)
+		}
+		if err := p.descend(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPretrainingRefusesCheckpoints(t *testing.T) {
 	path := filepath.Join(t.TempDir(), pretrainState)
 	p := tinyPretrainer(t, false, 1)
@@ -84,6 +115,20 @@ func TestPretrainingRefusesCheckpoints(t *testing.T) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	sections, err := checkpoint.Decode(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier, err := checkpoint.Encode(slices.DeleteFunc(sections, func(s checkpoint.Section) bool { return s.Name == "exponent" }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, earlier, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.load(path); err == nil || !strings.Contains(err.Error(), "of an earlier version") {
+		t.Errorf("a checkpoint of an earlier version: error %v", err)
 	}
 	if err := os.WriteFile(path, content[:len(content)-1], 0o600); err != nil {
 		t.Fatal(err)

@@ -199,7 +199,9 @@ func (r *resolved) workload() workload {
 	}
 	e := r.spec.Evaluate
 	train := func(network string, images int) {
-		w.Classifiers[network] += (images - int(e.HoldOut*float64(images))) * e.Epochs
+		// In whole batches: one that is not full takes as long.
+		kept := images - int(e.HoldOut*float64(images))
+		w.Classifiers[network] += (kept + e.Batch - 1) / e.Batch * e.Batch * e.Epochs
 	}
 	for _, network := range e.Classifiers {
 		train(network, s)

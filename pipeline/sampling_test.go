@@ -53,8 +53,7 @@ func tinyOptions(t testing.TB, share string, r *run, n int) SampleOptions {
 // TestSampleIsTheRunsOwn: from the shared files alone come the images that the
 // run itself draws, whatever the threads, and another seed gives others.
 //
-// Tried: the time range, the prototypes' choice or the run id left out of the
-// recipe.
+// Tried: the time range or the prototypes left out; the seed left out of the key.
 func TestSampleIsTheRunsOwn(t *testing.T) {
 	share, r, m := tinyShare(t)
 	const n = partImages + 20 // more than a part
@@ -104,7 +103,8 @@ func readImage(t *testing.T, out string, r *run, i int) []uint8 {
 // and one of another sampling, the same options give the bytes of an undisturbed
 // call.
 //
-// Tried: no removal of a damaged part; a part's fingerprint not compared.
+// Tried: the missing images numbered among themselves; a part's fingerprint not
+// compared.
 func TestSampleGoesOn(t *testing.T) {
 	share, r, _ := tinyShare(t)
 	const n = 3*partImages + 7

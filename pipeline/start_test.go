@@ -28,6 +28,9 @@ func changedPretrainer(t testing.TB, changes ...string) (*pretrainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.prepareDescent(spec.Train); err != nil {
+		t.Fatal(err)
+	}
 	return p, p.compile(NewDevice(), 2)
 }
 

@@ -112,8 +112,9 @@ func (r *resolved) newAdapterLearner(a *adapter.Adapter, centers *prototype.Cent
 // job is what a worker needs to know of a run. It travels to worker processes
 // over the bus of this machine; the data themselves do not.
 type job struct {
-	Config      string `json:"config"` // resolved YAML
-	Data        string `json:"data"`   // folder, absolute
+	Config      string `json:"config"`             // resolved YAML
+	Pretrain    bool   `json:"pretrain,omitempty"` // of a pre-training
+	Data        string `json:"data"`               // folder, absolute
 	BaseHash    string `json:"base_hash"`
 	Threads     int    `json:"threads"`
 	DataKey     []byte `json:"data_key"`
@@ -126,6 +127,9 @@ func newTasks(content []byte) (map[string]worker.Task, error) {
 	var j job
 	if err := json.Unmarshal(content, &j); err != nil {
 		return nil, fmt.Errorf("the job is damaged: %w", err)
+	}
+	if j.Pretrain {
+		return newPretrainTasks(j)
 	}
 	spec, err := config.ParseRun("the job's config", []byte(j.Config), func(string) (string, bool) { return "", false })
 	if err != nil {

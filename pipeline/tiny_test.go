@@ -57,6 +57,9 @@ func tinyPretrainer(t testing.TB, prototypes bool, threads int) *pretrainer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := p.prepareDescent(spec.Train); err != nil {
+		t.Fatal(err)
+	}
 	if err := p.compile(NewDevice(), threads); err != nil {
 		t.Fatal(err)
 	}

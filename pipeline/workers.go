@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -24,6 +25,7 @@ type crew struct {
 	server *bus.Server
 	cancel context.CancelFunc
 	group  sync.WaitGroup
+	log    *slog.Logger
 
 	mu     sync.Mutex
 	need   int                     // fewer workers than this cannot go on
@@ -39,40 +41,47 @@ const (
 	mostRestarts = 20
 )
 
-// startWorkers starts the bus, the fleet and the config's workers: goroutines
-// of this process or processes of their own. They outlive ctx until the crew is
-// closed, so that a run that is stopped can end its step in order; broken is
-// called if too many of them fail for good.
-func (r *run) startWorkers(ctx context.Context, broken context.CancelCauseFunc) (_ *crew, err error) {
+// crewOptions say what a crew works for.
+type crewOptions struct {
+	run       [16]byte
+	kind      string // of the device
+	job       []byte
+	count     int // of the workers
+	need      int
+	processes bool // each worker is a process of its own
+	log       *slog.Logger
+	// goroutine is a worker of this process.
+	goroutine func(ctx context.Context, c *crew, credentials bus.Credentials) error
+}
+
+// startCrew starts the bus, the fleet and the workers: goroutines of this
+// process or processes of their own. They outlive ctx until the crew is closed,
+// so that a run that is stopped can end its step in order; broken is called if
+// too many of them fail for good.
+func startCrew(ctx context.Context, o crewOptions, broken context.CancelCauseFunc) (_ *crew, err error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c := &crew{cancel: cancel, need: max(1, r.spec.Workers.Min), alive: r.spec.Workers.Count, broken: broken}
+	c := &crew{cancel: cancel, need: o.need, alive: o.count, broken: broken, log: o.log}
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
-	w := r.spec.Workers
-	name := hexID(r.identity.RunID)[:16]
-	if c.server, err = bus.Start(bus.Options{Run: name, Listen: w.Processes, Logger: r.log}); err != nil {
+	if c.server, err = bus.Start(bus.Options{Run: hexID(o.run)[:16], Listen: o.processes, Logger: o.log}); err != nil {
 		return nil, err
 	}
-	content, err := r.job()
-	if err != nil {
-		return nil, err
-	}
-	opened, err := natsfleet.Open(natsfleet.Options{Server: c.server, Run: r.identity.RunID, Kind: r.dev.Kind(), Job: content, Logger: r.log})
+	opened, err := natsfleet.Open(natsfleet.Options{Server: c.server, Run: o.run, Kind: o.kind, Job: o.job, Logger: o.log})
 	if err != nil {
 		return nil, err
 	}
 	c.fleet = opened // not before: an interface that holds a nil fleet is not nil
-	for i := range w.Count {
+	for i := range o.count {
 		credentials, err := c.server.AddWorker(fmt.Sprintf("worker-%d", i+1))
 		if err != nil {
 			return nil, err
 		}
-		start := r.goroutineWorker
-		if w.Processes {
-			start = r.processWorker
+		start := o.goroutine
+		if o.processes {
+			start = processWorker
 		}
 		c.group.Add(1)
 		go func() {
@@ -81,6 +90,19 @@ func (r *run) startWorkers(ctx context.Context, broken context.CancelCauseFunc) 
 		}()
 	}
 	return c, nil
+}
+
+// startWorkers starts the config's workers.
+func (r *run) startWorkers(ctx context.Context, broken context.CancelCauseFunc) (*crew, error) {
+	content, err := r.job()
+	if err != nil {
+		return nil, err
+	}
+	w := r.spec.Workers
+	return startCrew(ctx, crewOptions{
+		run: r.identity.RunID, kind: r.dev.Kind(), job: content, count: w.Count, need: max(1, w.Min),
+		processes: w.Processes, log: r.log, goroutine: r.goroutineWorker,
+	}, broken)
 }
 
 // job is what the workers are told of the run.
@@ -109,7 +131,7 @@ func (r *run) goroutineWorker(ctx context.Context, c *crew, credentials bus.Cred
 
 // processWorker keeps a worker process running until the run is over. The
 // credentials go through its standard input; its end tells it to leave.
-func (r *run) processWorker(ctx context.Context, c *crew, credentials bus.Credentials) error {
+func processWorker(ctx context.Context, c *crew, credentials bus.Credentials) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -119,7 +141,7 @@ func (r *run) processWorker(ctx context.Context, c *crew, credentials bus.Creden
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		r.log.Warn("a worker process ended", "worker", credentials.Worker, "error", err)
+		c.log.Warn("a worker process ended", "worker", credentials.Worker, "error", err)
 		if restart == mostRestarts {
 			return fmt.Errorf("%s ended %d times, the last time with: %w", credentials.Worker, restart+1, err)
 		}

@@ -253,8 +253,12 @@ func (r *resolved) finetuneStep(data dataset.Dataset, dev device.Device, threads
 
 // pretrainWork is one step of a pre-training.
 func pretrainWork(n benchNet, dev device.Device, threads int) (*bench.Step, error) {
-	p, err := newPretrainer(n.spec(), workData(n.image, workClassNames()))
+	spec := n.spec()
+	p, err := newPretrainer(spec, workData(n.image, workClassNames()))
 	if err != nil {
+		return nil, err
+	}
+	if err := p.prepareDescent(spec.Train); err != nil {
 		return nil, err
 	}
 	i := -1

@@ -129,7 +129,8 @@ workers: {count: 2, threads: 1}
 // file is in anything that was written.
 //
 // Tried: an error without its mask, which puts the name into run.log; classes
-// compared byte for byte; no leaving out in the workers.
+// compared byte for byte; no leaving out in the workers; tags of the transformed
+// images.
 func TestRunOnAnImageFolder(t *testing.T) {
 	t.Parallel()
 	folder, corrupt := oddFolder(t)
@@ -173,6 +174,16 @@ func TestRunOnAnImageFolder(t *testing.T) {
 	slices.Sort(classes)
 	if want := []string{"Österreich", "éclair", "عربى", "犬"}; !slices.Equal(classes, want) {
 		t.Errorf("the samples are in the folders %q, want %q", classes, want)
+	}
+	// The same images, brought to the same shape in another way, are known.
+	register(t, state, "others")
+	content = strings.NewReplacer("domain: patients", "domain: others", "channels: rgb", "channels: rgb, crop: [38, 22], pad: [40, 24]").Replace(content)
+	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command[len(command)-2] = t.TempDir()
+	if code, _, stderr := run(t, command...); code != exitFailed || !strings.Contains(stderr, `some of the images belong to data domain "patients"`) {
+		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 	sample, err := filepath.Glob(filepath.Join(out, "share", "images", "犬", "*.png"))
 	if err != nil || len(sample) != 2 {

@@ -24,8 +24,7 @@ func tinyModel(t *testing.T) string {
 // TestSampleAgain: without flags `dploda sample` gives the bytes of the run's own
 // samples, and killed at any moment it ends with those of an undisturbed call.
 //
-// Tried: parts that are counted as there without being read; images drawn by
-// their place among the missing ones.
+// Tried: the missing images numbered among themselves.
 func TestSampleAgain(t *testing.T) {
 	t.Parallel()
 	model := tinyModel(t)
@@ -59,7 +58,7 @@ func TestSampleAgain(t *testing.T) {
 			strikes++
 		}
 	}
-	if strikes < 4 {
+	if strikes < 3 { // the last moments are short
 		t.Fatalf("only %d kills came before the end", strikes)
 	}
 	if code, _, stderr := run(t, command(killed)...); code != 0 {

@@ -28,15 +28,14 @@ NONLINEARITIES = {"silu": F.silu, "relu": F.relu, "identity": nn.Identity(), "":
 class LoDA(nn.Module):
     """Adds (alpha/rank) B(g(A(x))) to what a layer makes of x (arXiv 2406.05257).
 
-    A is a layer like the one adapted, down to rank channels; B is 1x1. Outside the
-    times in which they were trained, adapters are off: see sample.py.
+    A is a layer like the one adapted, down to rank channels; B is 1x1.
     """
 
     def __init__(self, layer, a, b, scale, nonlinearity):
         super().__init__()
-        self.a, self.b, self.scale, self.nonlinearity, self.on = nn.Parameter(a), nn.Parameter(b), scale, nonlinearity, True
+        self.a, self.b, self.scale, self.nonlinearity = nn.Parameter(a), nn.Parameter(b), scale, nonlinearity
         self.conv = {"stride": layer.stride, "padding": layer.padding} if a.dim() == 4 else None
-        layer.register_forward_hook(lambda _, inputs, output: output + self(inputs[0]) if self.on else output)
+        layer.register_forward_hook(lambda _, inputs, output: output + self(inputs[0]))
 
     def forward(self, x):
         if self.conv:
@@ -45,8 +44,12 @@ class LoDA(nn.Module):
         return F.linear(self.scale * self.nonlinearity(F.linear(x, self.a)), self.b)
 
 
-def load_adapter(path, base):
-    """The base's network with the adapter, dploda.json's facts and the adapter's metadata."""
+def load_adapter(path, base, on=True):
+    """The base's network with the adapter, dploda.json's facts and the adapter's metadata.
+
+    on=False is the network outside the timesteps in which the adapter was trained: the
+    base with the run's classes (see sample.py).
+    """
     with safe_open(path, framework="pt") as f:
         meta = f.metadata()
         tensors = {name.removeprefix(PREFIX): f.get_tensor(name).float() for name in f.keys()}
@@ -54,6 +57,8 @@ def load_adapter(path, base):
     config = {"num_class_embeds": classes + 1, "ignore_mismatched_sizes": True} if classes else {}
     unet, traits = load_base(base, **config)
     scale = float(meta["dploda.alpha"]) / max(int(meta["dploda.rank"]), 1)
+    if not on:
+        tensors = {k: v for k, v in tensors.items() if k == "class_embedding.weight"}
     for name in [n for n in tensors if n.endswith(".lora_A.weight")]:
         module = name.removesuffix(".lora_A.weight")
         layer = unet.get_submodule(module)

@@ -10,8 +10,7 @@ UNet2DModel's config has no place for:
     image, unshuffle     images [C, H, W] in [-1, 1] go in after pixel_unshuffle(unshuffle)
     prototype_channel    one more input channel: a class prototype in [-1, 1], or zeros
     prediction_type, beta_schedule, num_train_timesteps    as diffusers' schedulers name them
-
-The last row of the class embedding stands for "no label".
+    no_label_row         the last row of the class embedding stands for "no label"
 """
 
 import argparse

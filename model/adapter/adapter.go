@@ -103,8 +103,20 @@ func (a *Adapter) Tensor(name string) []float32 {
 }
 
 // SetParams sets all parameters of an executable of list: the adapter's where
-// it has them, else the base's. The list may be one without the adapters
-// (Kind None with the same Classes), to sample where they are switched off.
+// it has them, else the base's.
 func (a *Adapter) SetParams(exe device.Executable, list *device.OpList, base *unet.Base) error {
 	return unet.SetParams(exe, list, a.Tensor, base.Tensor)
+}
+
+// SetOffParams is SetParams for sampling where the adapter is switched off, on a
+// list of Kind None with the same Classes: of the adapter only a fresh class
+// embedding, the rest is the base's, also what full fine-tuning trained.
+func (a *Adapter) SetOffParams(exe device.Executable, list *device.OpList, base *unet.Base) error {
+	classes := func(name string) []float32 {
+		if name != classWeight || a.Spec.Classes == 0 {
+			return nil
+		}
+		return a.Tensor(name)
+	}
+	return unet.SetParams(exe, list, classes, base.Tensor)
 }

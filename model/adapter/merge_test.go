@@ -15,8 +15,8 @@ import (
 // TestMergedPredictsTheSame: a plain network of the merged weights predicts what
 // torch and PEFT say of base and adapter.
 //
-// Tried: the scale left out; A and B exchanged where ranks allow; the base's own
-// class embedding kept.
+// Tried: the ranks of B in another order than A's; the base's own class embedding
+// kept.
 func TestMergedPredictsTheSame(t *testing.T) {
 	for _, c := range cases {
 		if c.spec.Nonlinearity != "" {
@@ -43,6 +43,35 @@ func TestMergedPredictsTheSame(t *testing.T) {
 			t.Error("merging changes the base")
 		}
 	}
+}
+
+// TestMergeScales: an adapter of twice the alpha changes each weight by twice as
+// much. (The golden ones have alpha = rank.)
+//
+// Tried: the scale left out.
+func TestMergeScales(t *testing.T) {
+	base, _ := load(t, "ddpm")
+	golden := unettest.Read(t, filepath.Join("testdata", "ddpm.safetensors"))
+	change := func(alpha float64) []float32 {
+		spec := cases[1].spec
+		spec.Alpha = alpha
+		a := start(t, base, spec, 1)
+		setGolden(t, a, golden)
+		merged, err := a.Merge(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := append([]float32(nil), merged.Tensor("conv_in.weight")...)
+		for i, v := range base.Tensor("conv_in.weight") {
+			values[i] -= v
+		}
+		return values
+	}
+	once, twice := change(2), change(4)
+	for i := range once {
+		once[i] *= 2
+	}
+	unettest.Close(t, "twice the change", twice, once)
 }
 
 func hash(t *testing.T, b *unet.Base) string {

@@ -34,6 +34,7 @@ type Runner struct {
 	lanes   int
 	streams []device.Stream
 	partial [maxShards][]float32
+	sums    map[device.Stream]*integers // of AccumulateIntegers, kept between calls
 }
 
 // New returns a runner of up to threads goroutines on a device of so many lanes.

@@ -272,7 +272,7 @@ func runPlanted(t *testing.T, f fleet.Fleet, logger *slog.Logger) (state string,
 	id := ledger.RunID{1} // the fleet's
 	c, err := coordinator.Open(t.Context(), coordinator.Options{
 		StateDir: state, Fleet: f, Arithmetic: kind, Logger: logger, MinWorkers: 2,
-		Run: coordinator.RunIdentity{ID: id, Public: true, Unit: ledger.UnitImage, Tags: func([]byte) []tags.Tag { return nil }, Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{m}},
+		Run: coordinator.RunIdentity{ID: id, Public: true, Unit: ledger.UnitImage, Tags: func([]byte) ([]tags.Tag, error) { return nil, nil }, Budget: ledger.Budget{EpsilonMicro: 10e6, DeltaNumerator: 1, DeltaExponent: 5}, Phases: []plan.Mechanism{m}},
 	})
 	if err != nil {
 		t.Fatal(err)
