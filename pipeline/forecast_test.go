@@ -206,7 +206,7 @@ data: {kind: drawn-private, public: true, train_images: 64, test_images: 20, nom
 prototypes: {clusters: 1, rounds: 1}
 finetune: {batch: 64, steps: 1}
 sample: {images: 32, steps: 1}
-evaluate: {epochs: 2, batch: 16}
+evaluate: {classifiers: [cnn, wrn-16-4], epochs: 2, batch: 16, hold_out: 0.5}
 workers: {threads: 1}
 `), noEnvironment)
 	if err != nil {
@@ -220,7 +220,7 @@ workers: {threads: 1}
 	if _, err := Run(context.Background(), spec, RunOptions{Out: filepath.Join(t.TempDir(), "run"), Demo: true}, c); err != nil {
 		t.Fatal(err)
 	}
-	if w := r.workload(); w.Sample != c.sampled || w.Classifier != 16*c.classified || w.Finetune != 64 || w.Prototypes != 64 {
+	if w := r.workload(); w.Sample != c.sampled || w.Classifiers["cnn"]+w.Classifiers["wrn-16-4"] != 16*c.classified || w.Finetune != 64 || w.Prototypes != 64 {
 		t.Errorf("the workload is %+v, the run sampled %d and took %d steps of 16 in classifiers", w, c.sampled, c.classified)
 	}
 }
@@ -260,8 +260,8 @@ func TestMeasureRates(t *testing.T) {
 	if rates.Finetune <= 0 || rates.Prototypes <= 0 || rates.Sample <= 0 || rates.FinetuneThreads != 2 || rates.Cores != runtime.NumCPU() {
 		t.Errorf("got %+v", rates)
 	}
-	if rates.Classifier <= 0 {
-		t.Error("no classifier was measured, but a run on private images trains one on its synthetic images")
+	if len(rates.Classifiers) != 1 || rates.Classifiers["cnn"] <= 0 || rates.alone.Classifiers["cnn"] <= 0 {
+		t.Errorf("the classifiers' rates are %v, alone %v", rates.Classifiers, rates.alone.Classifiers)
 	}
 	if rates.alone.Finetune < rates.Finetune*0.99 {
 		t.Errorf("alone the machine is slower: %v and %v a second", rates.alone.Finetune, rates.Finetune)

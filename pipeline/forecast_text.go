@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,9 +91,6 @@ func (f *Forecast) note(r *resolved, o ForecastOptions) {
 	if perClass := f.Nominal / r.classes; perClass < fewPerClass {
 		say("%d classes of about %d %s each: few for images of each class to look right; join classes if you can", r.classes, perClass, f.counted())
 	}
-	if more := r.spec.Evaluate.Classifiers; len(more) > 1 && f.Rates != nil {
-		say("the time of the classifier %s is not in these hours", strings.Join(more[1:], ", "))
-	}
 	if f.Rates != nil && f.Rates.Busy < 0.85 {
 		say("other programs took %.0f %% of the processors while this machine was measured; without them the run would take about %s here", 100*(1-f.Rates.Busy), hoursText(f.Alone.Total))
 	}
@@ -141,7 +140,7 @@ func hoursText(hours float64) string {
 	switch {
 	case hours > 1e5:
 		return "over 10 years"
-	case d < time.Minute:
+	case d < 2*time.Minute:
 		return fmt.Sprintf("%.0f s", d.Seconds())
 	case d < time.Hour:
 		return fmt.Sprintf("%.0f min", d.Minutes())
@@ -286,8 +285,8 @@ func (f *Forecast) timing(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nmeasured in %.0f s on random images (%s): fine-tuning %s a second on %d threads, sampling %s on %d",
 		r.Seconds, r.Device, f.units(int(r.Finetune)), r.FinetuneThreads, grouped(int(r.Sample)), r.Cores)
-	if r.Classifier > 0 {
-		fmt.Fprintf(b, ", a classifier %s", grouped(int(r.Classifier)))
+	for _, network := range slices.Sorted(maps.Keys(r.Classifiers)) {
+		fmt.Fprintf(b, ", classifier %s %s", network, grouped(int(r.Classifiers[network])))
 	}
 	b.WriteString("\n")
 	f.parts(b, "here", f.hours)

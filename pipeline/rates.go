@@ -11,6 +11,7 @@ import (
 	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/internal/bench"
 	"github.com/dploda/dploda/internal/device"
+	"github.com/dploda/dploda/model/classifier"
 	"github.com/dploda/dploda/model/prototype"
 	"github.com/dploda/dploda/worker/task"
 )
@@ -22,12 +23,11 @@ type Rates struct {
 	Finetune        float64 `json:"finetune"`
 	FinetuneThreads int     `json:"finetune_threads"`
 	Prototypes      float64 `json:"prototypes,omitempty"` // of one worker, which takes one thread
-	// Sample and Classifier are on Cores threads. Classifier is 0 where no
-	// classifier is trained.
-	Sample     float64 `json:"sample"`
-	Classifier float64 `json:"classifier,omitempty"`
-	Cores      int     `json:"cores"`
-	Device     string  `json:"device"`
+	// Sample and Classifiers, by their networks, are on Cores threads.
+	Sample      float64            `json:"sample"`
+	Classifiers map[string]float64 `json:"classifiers,omitempty"`
+	Cores       int                `json:"cores"`
+	Device      string             `json:"device"`
 	// Busy is the share of the processors' time that the measured threads got: well below
 	// 1, other programs ran beside them.
 	Busy    float64 `json:"busy"`
@@ -60,7 +60,7 @@ func (r *resolved) measure(ctx context.Context, about time.Duration) (*Rates, er
 	probe := &run{resolved: r, dev: NewDevice(), train: data, obs: quiet{}}
 	part := func(share float64) time.Duration { return time.Duration(share * float64(about)) }
 	own := threads(r.spec.Workers) * r.spec.Workers.Count
-	var finetune, prototypes, sample, judged rate
+	var finetune, prototypes, sample rate
 	var err error
 	if finetune, err = probe.finetuneRate(ctx, own, part(shareFinetune)); err != nil {
 		return nil, err
@@ -73,22 +73,22 @@ func (r *resolved) measure(ctx context.Context, about time.Duration) (*Rates, er
 	if sample, err = probe.sampleRate(ctx, part(shareSample)); err != nil {
 		return nil, err
 	}
-	if r.workload().Classifier > 0 {
-		if judged, err = probe.classifierRate(ctx, part(shareClassifier)); err != nil {
+	networks, aloneNetworks := map[string]float64{}, map[string]float64{}
+	for name := range r.workload().Classifiers {
+		judged, err := probe.classifierRate(ctx, name, part(shareClassifier))
+		if err != nil {
 			return nil, err
 		}
+		networks[name], aloneNetworks[name] = judged.perSecond, judged.alone()
 	}
 	rates := Rates{
 		FinetuneThreads: own, Cores: runtime.NumCPU(), Device: DeviceDescription(), Busy: finetune.busy, Seconds: time.Since(start).Seconds(),
-		Finetune: finetune.perSecond, Prototypes: prototypes.perSecond, Sample: sample.perSecond, Classifier: judged.perSecond,
+		Finetune: finetune.perSecond, Prototypes: prototypes.perSecond, Sample: sample.perSecond, Classifiers: networks,
 	}
 	alone := rates
-	alone.Finetune, alone.Sample = finetune.alone(), sample.alone()
+	alone.Finetune, alone.Sample, alone.Classifiers = finetune.alone(), sample.alone(), aloneNetworks
 	if r.prototypes != nil {
 		alone.Prototypes = prototypes.alone()
-	}
-	if judged.busy > 0 {
-		alone.Classifier = judged.alone()
 	}
 	rates.alone = &alone
 	return &rates, nil
@@ -165,9 +165,10 @@ func (r *run) sampleRate(ctx context.Context, atLeast time.Duration) (rate, erro
 	return got, err
 }
 
-// classifierRate takes steps of the classifier's training.
-func (r *run) classifierRate(ctx context.Context, atLeast time.Duration) (rate, error) {
+// classifierRate takes steps of a classifier's training.
+func (r *run) classifierRate(ctx context.Context, network string, atLeast time.Duration) (rate, error) {
 	c := r.newJudge().config
+	c.Network, c.HoldOut = classifier.Network(network), 0
 	c.Batch = min(c.Batch, r.train.Len())
 	step, err := classifierStep(r.train, r.dev, c)
 	if err != nil {
@@ -182,37 +183,46 @@ type workload struct {
 	Prototypes int `json:"prototypes"` // of all rounds
 	Finetune   int `json:"finetune"`   // units, of all steps
 	Sample     int `json:"sample"`     // the rows beside ours included
-	Classifier int `json:"classifier"` // of all epochs and rows, the first classifier's
+	// Classifiers are by their networks, of all epochs and rows.
+	Classifiers map[string]int `json:"classifiers"`
 }
 
 // workload follows the stages, judge above all.
 func (r *resolved) workload() workload {
 	s, rows := r.spec.Sample.Images, (&run{resolved: r}).baselineImages()
-	w := workload{Finetune: r.spec.Finetune.Batch * r.spec.Finetune.Steps, Sample: s + rows} // before fine-tuning
+	w := workload{
+		Finetune: r.spec.Finetune.Batch * r.spec.Finetune.Steps, Sample: s + rows, // before fine-tuning
+		Classifiers: map[string]int{},
+	}
 	if r.prototypes != nil {
 		w.Prototypes = r.spec.Data.NominalSize * r.prototypes.Rounds
 	}
-	of := r.trained
-	if len(r.spec.Evaluate.Classifiers) > 0 {
-		w.Classifier = of(s)
+	e := r.spec.Evaluate
+	train := func(network string, images int) {
+		// In whole batches: one that is not full takes as long.
+		kept := images - int(e.HoldOut*float64(images))
+		w.Classifiers[network] += (kept + e.Batch - 1) / e.Batch * e.Batch * e.Epochs
 	}
-	if r.spec.Data.Public && w.Classifier > 0 {
-		w.Classifier += of(s) + of(rows) // as many real ones; before
-		if r.base.PublicClasses() > 0 {
-			w.Sample, w.Classifier = w.Sample+rows, w.Classifier+of(rows)
-		}
-		if r.prototypes != nil { // alone, the adapter alone, both
-			w.Sample, w.Classifier = w.Sample+2*rows, w.Classifier+3*of(rows)
+	for _, network := range e.Classifiers {
+		train(network, s)
+	}
+	if !r.spec.Data.Public || len(e.Classifiers) == 0 {
+		return w
+	}
+	first := e.Classifiers[0]
+	train(first, s) // as many real images
+	train(first, rows)
+	if r.base.PublicClasses() > 0 {
+		w.Sample += rows
+		train(first, rows)
+	}
+	if r.prototypes != nil { // the prototypes alone, the adapter alone, both
+		w.Sample += 2 * rows
+		for range 3 {
+			train(first, rows)
 		}
 	}
 	return w
-}
-
-// trained is how many images a classifier of n computes, in whole batches.
-func (r *resolved) trained(n int) int {
-	e := r.spec.Evaluate
-	kept := n - int(e.HoldOut*float64(n))
-	return (kept + e.Batch - 1) / e.Batch * e.Batch * e.Epochs
 }
 
 // Hours is how long the stages take. Reading the images, the probe and writing
@@ -260,11 +270,11 @@ func (r *resolved) hours(rates *Rates, on machines) *Hours {
 	sample := perCore(rates.Sample, on.cores)
 	h.Sample = float64(r.spec.Sample.Images) / sample
 	h.Evaluate = float64(w.Sample-r.spec.Sample.Images) / sample
-	if w.Classifier > 0 {
-		// A batch has work for so many threads and no more.
-		lanes := NewDevice().Lanes()
-		useful := min(on.cores, (r.spec.Evaluate.Batch+lanes-1)/lanes)
-		h.Evaluate += float64(w.Classifier) / perCore(rates.Classifier, max(useful, 1))
+	// A classifier's batch has work for so many threads and no more.
+	lanes := NewDevice().Lanes()
+	useful := max(1, min(on.cores, (r.spec.Evaluate.Batch+lanes-1)/lanes))
+	for network, images := range w.Classifiers {
+		h.Evaluate += float64(images) / perCore(rates.Classifiers[network], useful)
 	}
 	h.Total = h.Prototypes + h.Finetune + h.Sample + h.Evaluate
 	return h
