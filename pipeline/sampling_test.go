@@ -186,6 +186,9 @@ func TestSampleOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, f.find(quiet{}))
+	if _, err := Sample(context.Background(), opts, nil); err == nil || !strings.HasPrefix(err.Error(), "another dploda works in "+opts.Out) {
+		t.Errorf("two at a time: %v", err)
+	}
 	writes := 0
 	f.store.InjectFaults(func(op string) (int, error) {
 		if op == "write" {
@@ -280,6 +283,31 @@ func FuzzRecipe(f *testing.F) {
 		}
 		if len(r.Classes) == 0 || r.TimeRange[0] > r.TimeRange[1] || r.Sample.Validate() != nil || len(r.RunID) != 32 {
 			t.Errorf("accepted: %+v", r)
+		}
+	})
+}
+
+// FuzzPrototypes: a file of prototypes is refused or comes back as it was.
+func FuzzPrototypes(f *testing.F) {
+	_, _, m := tinyShare(f)
+	content, err := encodePrototypes(m.centers, "b00")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(content)
+	f.Add(content[:len(content)-4])
+	f.Fuzz(func(t *testing.T, content []byte) {
+		c, err := decodePrototypes(content)
+		if err != nil {
+			return
+		}
+		if len(c.Pixels) != c.Spec.Classes*c.Spec.Clusters*c.Spec.Pixels() || len(c.Weights) != c.Spec.Classes*c.Spec.Clusters {
+			t.Fatalf("%d pixels and %d weights for %+v", len(c.Pixels), len(c.Weights), c.Spec)
+		}
+		for class := range c.Spec.Classes {
+			if k := chooseCluster(c, class, 0.5); k < 0 || k >= c.Spec.Clusters {
+				t.Fatalf("cluster %d of %d", k, c.Spec.Clusters)
+			}
 		}
 	})
 }
