@@ -110,12 +110,35 @@ func (b *Base) sameNetwork(other *Base) error {
 	return nil
 }
 
+// oneHead says whether every attention has a single head, which a config made
+// elsewhere writes as null.
+func oneHead(c unet.Config) bool {
+	levels := len(c.BlockOutChannels)
+	for i, n := range c.BlockOutChannels {
+		attends := c.DownBlockTypes[i] == "AttnDownBlock2D" || c.UpBlockTypes[levels-1-i] == "AttnUpBlock2D" || i == levels-1 && c.AddAttention
+		if attends && c.AttentionHeadDim != 0 && c.AttentionHeadDim != n {
+			return false
+		}
+	}
+	return true
+}
+
 func differs(key string, their, ours any) error {
 	return fmt.Errorf("its %s is %v and the config's %v; they must be the same", key, their, ours)
 }
 
-// networkKeys are a config.json's keys that decide what a weight means.
+// networkKeys are a config.json's keys that decide what a weight means, null
+// where they say what null stands for.
 func networkKeys(c unet.Config) (map[string]any, error) {
+	if c.TimeEmbeddingDim == 4*c.BlockOutChannels[0] {
+		c.TimeEmbeddingDim = 0
+	}
+	if c.AttnNormNumGroups == c.NormNumGroups {
+		c.AttnNormNumGroups = 0
+	}
+	if oneHead(c) {
+		c.AttentionHeadDim = 0
+	}
 	content, err := json.Marshal(c)
 	if err != nil {
 		return nil, err

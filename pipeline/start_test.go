@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dploda/dploda/dataset"
 	"github.com/dploda/dploda/internal/config"
 	"github.com/dploda/dploda/internal/device"
 	"github.com/dploda/dploda/model/batch"
@@ -221,6 +223,55 @@ func TestStartsThatDoNotFit(t *testing.T) {
 	}
 	if _, err := changedPretrainer(t, "unet:", "start: nowhere\nunet:"); err == nil || !strings.Contains(err.Error(), "base nowhere") {
 		t.Errorf("a start that is not there: %v", err)
+	}
+}
+
+// Images that are not square, and a start made elsewhere: a network in the first
+// DDPM's settings, to which the config gives classes and a size of its own.
+func TestAnOblongTrainingFromABaseMadeElsewhere(t *testing.T) {
+	spec, err := config.ParsePretrain("oblong.yaml", []byte(`
+data: {kind: idx, public: true}
+start: testdata/elsewhere
+unet:
+  sample_size: [12, 4]
+  block_out_channels: [4, 8]
+  down_block_types: [DownBlock2D, AttnDownBlock2D]
+  up_block_types: [AttnUpBlock2D, UpBlock2D]
+  norm_num_groups: 2
+  attention_head_dim: 8
+  downsample_padding: 0
+  freq_shift: 1
+  flip_sin_to_cos: false
+  norm_eps: 1e-6
+prediction: epsilon
+schedule: scaled_linear
+train: {images: 32, batch: 16, warmup: 0}
+grids: 1
+`), noEnvironment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := dataset.NewMemory(1, 12, 4, []string{"a", "b"}, make([]uint8, 6*48), []uint16{0, 1, 0, 1, 0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPretrainer(spec, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.base.Traits; got.Timesteps != 500 || got.BetaEnd != 0.015 || !got.NoLabelRow {
+		t.Errorf("traits %+v, want the start's noise", got)
+	}
+	if err := errors.Join(p.prepareDescent(spec.Train), p.compile(NewDevice(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	folder := p.savedBase(t)
+	b, err := LoadBase(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Config.SampleHeight != 12 || b.Config.SampleWidth != 4 || b.PublicClasses() != 2 {
+		t.Errorf("%+v", b.Config)
 	}
 }
 
