@@ -268,6 +268,9 @@ func DryRun(spec *config.RunSpec, state string) (*ResolvedPlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := loadFeatures(spec.Evaluate.Features, r.base); err != nil {
+		return nil, err
+	}
 	g, err := account.Epsilon(domain.Granted(r.mechanisms), spec.Privacy.Delta, r.adjacency())
 	if err != nil {
 		return nil, err

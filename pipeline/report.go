@@ -40,6 +40,10 @@ type Report struct {
 
 	Prototypes *PrototypesReport `json:"prototypes,omitempty"`
 
+	// Frechet compares the synthetic images with real ones; for data declared
+	// public only.
+	Frechet *FrechetReport `json:"frechet,omitempty"`
+
 	// BaselineImages is the number of images that each row beside ours is made of,
 	// but for the real ones.
 	BaselineImages int `json:"baseline_images"`
@@ -80,6 +84,20 @@ type ClassifierReport struct {
 	HeldOut *Scores `json:"held_out_synthetic,omitempty"`
 	// Test is on real held-out images, for data declared public only.
 	Test *Scores `json:"test_real,omitempty"`
+}
+
+// FrechetReport is a squared Fréchet distance, as FID is, in the features of a
+// classifier trained on public images, which it names: it compares with no FID.
+type FrechetReport struct {
+	Distance float64 `json:"distance"` // synthetic against held-out real images
+	// RealDistance is that of as many real training images.
+	RealDistance    float64 `json:"real_distance"`
+	SyntheticImages int     `json:"synthetic_images"`
+	RealImages      int     `json:"real_images"` // held out
+	TrainingImages  int     `json:"training_images"`
+	Features        string  `json:"features"`
+	FeaturesHash    string  `json:"features_sha256"` // of the file
+	Dimensions      int     `json:"dimensions"`
 }
 
 // PrototypesReport shows the private prototypes apart from DP-LoDA.
@@ -153,6 +171,9 @@ func (r *Report) Summary(runDir string) string {
 	}
 	line("speed", "%s%.0f images/s sampling, %d workers", tuning, r.SamplesPerSec, r.Workers)
 	line("to share", "%s", runDir+"/share")
+	if f := r.Frechet; f != nil {
+		line("Fréchet distance", "%.4g, of real images %.4g, in the features of %s", f.Distance, f.RealDistance, f.Features)
+	}
 	for _, c := range r.Classifiers {
 		if c.HeldOut != nil && c.Test == nil {
 			line("held-out synthetic", "%.1f %% classified rightly (%s)", 100*c.HeldOut.Right, c.Name)

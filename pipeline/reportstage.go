@@ -131,6 +131,9 @@ func (r *run) judge(ctx context.Context, m *model, view ledger.View, report *Rep
 	if err := r.drawComparison(); err != nil {
 		return err
 	}
+	if report.Frechet, err = r.frechet(ctx); err != nil {
+		return err
+	}
 	centroid := j.nearestCentroid(r.train)
 	report.NearestCentroidAccuracy = &centroid
 	if len(report.Classifiers) == 0 {

@@ -76,6 +76,7 @@ type run struct {
 	train    dataset.Dataset
 	units    *dataset.Units  // of train; a step samples them
 	test     dataset.Dataset // nil unless the data are declared public
+	features *features       // nil without evaluate.features
 	timings  *timings
 	// synthetic is nil until this process has drawn them.
 	synthetic *dataset.Memory
@@ -168,8 +169,11 @@ func (r *run) stages(ctx context.Context) (*Report, error) {
 // prepare opens the data, holds them against the base and against what the run
 // began with, and fixes the run's identity.
 func (r *run) prepare(ctx context.Context) error {
-	r.obs.Stage("read the images")
 	var err error
+	if r.features, err = loadFeatures(r.spec.Evaluate.Features, r.base); err != nil {
+		return err
+	}
+	r.obs.Stage("read the images")
 	if r.train, err = openTrain(r.spec.Data, r.opts.Data); err != nil {
 		return err
 	}

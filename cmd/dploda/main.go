@@ -82,6 +82,6 @@ Start with:  dploda demo`,
 		problem, _, _ := strings.Cut(err.Error(), ": strconv.") // Go's own words help nobody
 		return usageError{fmt.Errorf("%s (see '%s --help')", problem, cmd.CommandPath())}
 	})
-	root.AddCommand(newDemo(), newInit(), newPlan(), newRun(), newPretrain(), newSample(), newExport(), newDomain(), newLedger(), newInspect(), newBench(), newAudit(), newAccount(), newWorker(), newVersion())
+	root.AddCommand(newDemo(), newInit(), newPlan(), newRun(), newPretrain(), newFeatures(), newSample(), newExport(), newDomain(), newLedger(), newInspect(), newBench(), newAudit(), newAccount(), newWorker(), newVersion())
 	return root
 }

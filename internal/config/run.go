@@ -191,6 +191,8 @@ func (r *RunSpec) Validate() error {
 	r.Finetune.check(&c, r.Data.NominalSize)
 	r.Sample.check(&c)
 	r.Evaluate.check(&c)
+	c.require("evaluate.features", r.Evaluate.Features == "" || r.Data.Public,
+		"is for images declared public: a distance to private images is an exact function of them")
 	r.Workers.check(&c)
 	c.positive("checkpoint_every", r.CheckpointEvery, maxSteps)
 	r.checkDomain(&c)

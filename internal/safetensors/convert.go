@@ -37,3 +37,22 @@ func float16(h uint16) float32 {
 	}
 	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }
+
+// toFloat16 is the nearest IEEE 754 binary16, of two the even one; what is too
+// large becomes an infinity.
+func toFloat16(v float32) uint16 {
+	b := math.Float32bits(v)
+	sign := uint16(b >> 16 & 0x8000)
+	magnitude := b & 0x7fffffff
+	switch {
+	case magnitude > 0x7f800000: // NaN
+		return sign | 0x7e00
+	case magnitude >= 0x477ff000: // 65520 and more
+		return sign | 0x7c00
+	case magnitude < 0x38800000: // below 2⁻¹⁴: a multiple of 2⁻²⁴
+		// Adding 0.5 rounds to a multiple of 2⁻²⁴, the last bit of [0.5, 1).
+		return sign | uint16(math.Float32bits(math.Float32frombits(magnitude)+0.5)-0x3f000000)
+	}
+	rounded := magnitude + 0xfff + magnitude>>13&1
+	return sign | uint16((rounded-0x38000000)>>13)
+}

@@ -4,7 +4,7 @@
 // See https://github.com/huggingface/safetensors#format.
 //
 // Values are float32 in memory. Files of F32, F16 and BF16 tensors are read;
-// F32 is written, with the same bytes for the same tensors on every machine.
+// F32 and F16 are written, with the same bytes for the same tensors on every machine.
 package safetensors
 
 import (
@@ -17,6 +17,8 @@ type Tensor struct {
 	Name string
 	Dims []int // no dimension: a scalar, one value
 	Data []float32
+	// Half stores the values in half precision, rounded to the nearest.
+	Half bool
 }
 
 // maxHeader is the longest header that a file may have, in bytes; the

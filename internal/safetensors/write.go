@@ -16,7 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Write stores the tensors as F32 at path, sorted by name, with metadata (may
+// Write stores the tensors as F32 or F16 at path, sorted by name, with metadata (may
 // be nil). The file appears whole or not at all and is durable on return.
 // Equal arguments, in any order, give equal bytes.
 func Write(path string, tensors []Tensor, metadata map[string]string) error {
@@ -80,6 +80,10 @@ func encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 			n := min(len(data), cap(buffer)/4)
 			buffer = buffer[:0]
 			for _, v := range data[:n] {
+				if t.Half {
+					buffer = binary.LittleEndian.AppendUint16(buffer, toFloat16(v))
+					continue
+				}
 				buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(v))
 			}
 			if _, err := w.Write(buffer); err != nil {
@@ -113,8 +117,12 @@ func encodeHeader(sorted []Tensor, metadata map[string]string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		end := at + 4*uint64(len(t.Data))
-		fmt.Fprintf(&b, `%s:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, quote(t.Name), shape, at, end)
+		dtype, width := "F32", uint64(4)
+		if t.Half {
+			dtype, width = "F16", 2
+		}
+		end := at + width*uint64(len(t.Data))
+		fmt.Fprintf(&b, `%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, quote(t.Name), dtype, shape, at, end)
 		at = end
 	}
 	b.WriteByte('}')

@@ -16,9 +16,10 @@ type Classifier struct {
 	// HeldOut are the indices of the training images that it was not trained on.
 	HeldOut []int
 
-	net    *net
-	exe    device.Executable
-	runner *batch.Runner
+	net     *net
+	exe     device.Executable
+	runner  *batch.Runner
+	weights []float32
 }
 
 func newClassifier(dev device.Device, n *net, threads int) (*Classifier, error) {
@@ -33,7 +34,10 @@ func newClassifier(dev device.Device, n *net, threads int) (*Classifier, error) 
 	return &Classifier{net: n, exe: exe, runner: runner}, nil
 }
 
-func (c *Classifier) set(weights []float32) error { return c.exe.SetTrainable(weights) }
+func (c *Classifier) set(weights []float32) error {
+	c.weights = weights
+	return c.exe.SetTrainable(weights)
+}
 
 // Parameters is the number of trained values.
 func (c *Classifier) Parameters() int { return c.net.gradient.Trainable() }
