@@ -14,6 +14,7 @@ import (
 	"github.com/dploda/dploda/checkpoint"
 	"github.com/dploda/dploda/internal/safetensors"
 	"github.com/dploda/dploda/model/adapter"
+	"github.com/dploda/dploda/model/classifier"
 	"github.com/dploda/dploda/model/unet"
 )
 
@@ -228,6 +229,9 @@ func inspectSafetensors(path string) (facts, error) {
 	if err != nil {
 		return nil, err
 	}
+	if classifier.IsFeatures(metadata) {
+		return inspectFeatures(path)
+	}
 	list, values := describeTensors(tensors)
 	if _, ours := metadata["dploda.adapter"]; !ours {
 		return &tensorsFacts{header{"safetensors", path}, values, metadata, list}, nil
@@ -247,6 +251,34 @@ func inspectSafetensors(path string) (facts, error) {
 		header: header{"adapter", path}, Adapter: s.Kind, Rank: s.Rank, Alpha: s.Alpha, Nonlinearity: s.Nonlinearity,
 		Targets: s.Targets, Classes: s.Classes, BaseHash: h.BaseHash, TestMode: h.TestMode, Recipe: how, Parameters: values, Tensors: list,
 	}, nil
+}
+
+// featuresFacts is a features file.
+type featuresFacts struct {
+	header
+	Trained    string `json:"public_data"`
+	Image      [3]int `json:"image"`
+	Dimensions int    `json:"dimensions"`
+}
+
+func (f *featuresFacts) title() string {
+	return fmt.Sprintf("the %d features of a CNN trained on %s", f.Dimensions, f.Trained)
+}
+
+func (f *featuresFacts) rows(t *table) {
+	t.row("images", "%d x %d x %d (channels, height, width)", f.Image[0], f.Image[1], f.Image[2])
+}
+
+func inspectFeatures(path string) (facts, error) {
+	content, err := readAtMost(path, maxFeatures)
+	if err != nil {
+		return nil, err
+	}
+	f, err := classifier.ParseFeatures(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	return &featuresFacts{header{"features", path}, f.PublicData, [3]int{f.Shape.C, f.Shape.H, f.Shape.W}, f.Dimensions()}, nil
 }
 
 // sectionsFacts is a checkpoint or a noised sum of the coordinator. Its values

@@ -132,6 +132,10 @@ var writers = map[string]func(t testing.TB, dir string) written{
 		return written{path, "report", "the report of run cats", []string{inspectedReport().Summary(dir), string(text)},
 			map[string]any{"report": decoded(t, text)}}
 	},
+	"features": func(t testing.TB, dir string) written {
+		return written{tinyFeatures(t, dir), "features", "the 128 features of a CNN trained on tiny images",
+			[]string{"images                 1 x 8 x 8"}, map[string]any{"dimensions": 128.0}}
+	},
 	"report page": func(t testing.TB, dir string) written {
 		text, err := inspectedReport().HTML(nil, nil)
 		return written{put(t, dir, "report.html", text, err), "report-page",

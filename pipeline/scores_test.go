@@ -45,3 +45,20 @@ func TestScores(t *testing.T) {
 		t.Errorf("%d classes: %d rows of a matrix", len(many), len(s.Confusion))
 	}
 }
+
+// TestClassifiersThatCannotBeAreRefused before the first step, not after the last.
+//
+// Tried: without the check the run of one class fails in its report.
+func TestClassifiersThatCannotBeAreRefused(t *testing.T) {
+	one := []string{"class_names: [a, b, c]", "class_names: [a]", "prototypes: {clusters: 2, rounds: 2, noise_multiplier: 20, size: 8}\n", "", "batch: 16", everyone}
+	_, err := resolve(tinySpec(t, one...))
+	if want := "evaluate.classifiers: a classifier needs at least two classes, not 1; an empty list trains none"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := resolve(tinySpec(t, append(one, "evaluate: {epochs: 1}", "evaluate: {classifiers: []}")...)); err != nil {
+		t.Errorf("without classifiers: %v", err)
+	}
+	if _, err := resolve(tinySpec(t, "evaluate: {epochs: 1}", "evaluate: {classifiers: [cnn, wrn-16-4]}", "batch: 16", everyone)); err != nil {
+		t.Errorf("with both: %v", err)
+	}
+}

@@ -21,7 +21,7 @@ const (
 	matrixSide              = 720
 	largestCell, leastCell  = 46, 4
 	longestLabel            = 16 // characters
-	darkest                 = 0.55
+	darkest                 = 0.25
 	leastCellOfAllLabels    = lineHeight - 4
 	leastPixelsAroundCounts = 4
 )

@@ -119,6 +119,52 @@ func TestFloat16(t *testing.T) {
 	}
 }
 
+// TestToFloat16 holds that what is written in half precision is the nearest value:
+// the values themselves, those just beside the middle of two, and the middle, which
+// goes to the even one.
+//
+// Tried: rounding up in the middle, and flushing subnormals to zero.
+func TestToFloat16(t *testing.T) {
+	for h := range uint16(0x7c00) { // all finite ones; the sign is a bit apart
+		low, high := float16(h), float16(h+1)
+		if h == 0x7bff {
+			high = 0x1p16 // what would follow the largest
+		}
+		middle := low/2 + high/2
+		even := h + h&1
+		for v, want := range map[float32]uint16{
+			low: h, math.Nextafter32(middle, 0): h, middle: even, math.Nextafter32(middle, high): h + 1,
+		} {
+			if got := toFloat16(v); got != want {
+				t.Fatalf("toFloat16(%v) = %#04x, want %#04x", v, got, want)
+			}
+			if got := toFloat16(-v); got != want|0x8000 && v != 0 {
+				t.Fatalf("toFloat16(%v) = %#04x, want %#04x", -v, got, want|0x8000)
+			}
+		}
+	}
+	inf := float32(math.Inf(1))
+	if toFloat16(inf) != 0x7c00 || toFloat16(math.MaxFloat32) != 0x7c00 || !math.IsNaN(float64(float16(toFloat16(float32(math.NaN()))))) {
+		t.Error("infinities or NaN are written as something else")
+	}
+}
+
+// TestHalfTensorsAreReadBack beside others, in a file of the expected size.
+func TestHalfTensorsAreReadBack(t *testing.T) {
+	want := []Tensor{{Name: "half", Dims: []int{3}, Data: []float32{1, -0.5, 65504}, Half: true}, {Name: "whole", Dims: []int{1}, Data: []float32{0.1}}}
+	content, err := Encode(want, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := Decode(content)
+	if err != nil || len(got) != 2 || !sameBits(got[0].Data, want[0].Data) || !sameBits(got[1].Data, want[1].Data) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if header := len(content) - 3*2 - 4; header%8 != 0 {
+		t.Errorf("%d bytes", len(content))
+	}
+}
+
 func TestWriteKeepsEveryBit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "weights.safetensors")
 	odd := []float32{

@@ -41,6 +41,9 @@ func Frechet(a, b *Gaussian) (float64, error) {
 		d := m - b.mean[i]
 		distance += d * d
 	}
+	if math.IsNaN(distance) || math.IsInf(distance, 0) {
+		return 0, errNoEigenvalues
+	}
 	return max(distance, 0), nil
 }
 
