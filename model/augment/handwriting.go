@@ -57,10 +57,10 @@ func (h Handwriting) Apply(dst, src []float32, shape device.Shape, s *draws.Stre
 	m := plane{
 		xx: float32(float64(cos+float64(shear*sin)) / sx), xy: float32(float64(sin-float64(shear*cos)) / sx),
 		yx: float32(-sin / sy), yy: float32(cos / sy),
-		toX: float32(float64(shape.W-1)/2 + float64(s.Uniform(-h.Shift, h.Shift)*float64(shape.W))),
-		toY: float32(float64(shape.H-1)/2 + float64(s.Uniform(-h.Shift, h.Shift)*float64(shape.H))),
+		toX: float32(float64(float64(shape.W-1)/2) + float64(s.Uniform(-h.Shift, h.Shift)*float64(shape.W))),
+		toY: float32(float64(float64(shape.H-1)/2) + float64(s.Uniform(-h.Shift, h.Shift)*float64(shape.H))),
 		// The middle of the box goes to the middle of the image.
-		fromX: float32(left) + float32(width-1)/2, fromY: float32(top) + float32(height-1)/2,
+		fromX: float32(left) + float32(float32(width-1)/2), fromY: float32(top) + float32(float32(height-1)/2),
 	}
 	m.move(dst, src, shape)
 	thicken(dst, shape, s.Uniform(0, h.Stroke))
