@@ -74,9 +74,9 @@ func TestVerdictsOnKnownRuns(t *testing.T) {
 		advice  string
 	}{
 		{"mnist", exampleSpec(t), 10, verdictGood, "small beside the signal"},
-		{"300 images", exampleSpec(t, "60000", "300", "batch: 512", "batch: 64", "noise_multiplier: 10", "noise_multiplier: 60"), 1, verdictNoisy, "300 images are too few for ε 1, whatever batch and steps are"},
-		{"small batch", exampleSpec(t, "batch: 512", "batch: 64"), 3, verdictNoisy, "larger finetune.batch"},
-		{"less than the prototypes cost", exampleSpec(t), 0.5, verdictImpossible, "the prototypes alone cost ε 0.82; raise prototypes.noise_multiplier"},
+		{"300 images", exampleSpec(t, "60000", "300", "batch: 1024", "batch: 64", "noise_multiplier: 5", "noise_multiplier: 60"), 1, verdictNoisy, "300 images are too few for ε 1, whatever batch and steps are"},
+		{"small batch", exampleSpec(t, "batch: 1024", "batch: 64"), 3, verdictNoisy, "larger finetune.batch"},
+		{"less than the prototypes cost", exampleSpec(t), 0.5, verdictImpossible, "the prototypes alone cost ε 1.76; raise prototypes.noise_multiplier"},
 	} {
 		row := forecast(t, tc.spec, tc.epsilon).Rows[0]
 		if row.Noise.Least > row.Noise.Run {
