@@ -110,7 +110,11 @@ func (p *pretrainer) trainBy(ctx context.Context, spec *config.PretrainSpec, opt
 	}
 	defer p.ring.crew.close()
 	if err = p.train(ctx, begin, opts.Out, obs); err != nil {
-		return p.ring.crew.explain(err, stop.Err() != nil)
+		err = p.ring.crew.explain(err, stop.Err() != nil)
+		if stop.Err() == nil {
+			err = fmt.Errorf("%w; the same command goes on from the last checkpoint", err)
+		}
+		return err
 	}
 	return nil
 }
