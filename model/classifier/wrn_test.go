@@ -33,6 +33,9 @@ func TestSizeOfWRN(t *testing.T) {
 	if got := n.gradient.Trainable(); got != 2_748_890 {
 		t.Errorf("%d parameters, want 2748890", got)
 	}
+	if got := n.forward.FLOPs() / 1_000_000; got != 715 { // 785 with the taps in the padding
+		t.Errorf("%d MFLOP forward at 32x32, want 715", got)
+	}
 	flat := n.initial(draws.New(draws.SeedKey(1, "")))
 	for _, p := range n.gradient.Params() {
 		sum, squares := 0.0, 0.0
